@@ -1,0 +1,1 @@
+"""The workflow engine: hooks plan, actions act, the journal remembers."""
