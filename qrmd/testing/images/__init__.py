@@ -1,0 +1,1 @@
+"""Guest images that boot in seconds, built from packages of the machine."""
