@@ -1,1 +1,1 @@
-
+"""Hook specifications and the typed facade that alone calls them."""

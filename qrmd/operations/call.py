@@ -1,0 +1,97 @@
+"""One call of a verb: who asks, and what a verb may do with the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qrmd.errors import Forbidden, InvalidInput
+from qrmd.model import Actor
+from qrmd.operations.registry import Verb
+from qrmd.operations.schema import Options, convert
+from qrmd.store import keys
+
+if TYPE_CHECKING:
+    from qrmd.core import Core
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A verb being called by somebody.
+
+    Attributes:
+        core: the parts of the daemon.
+        actor: who asks.
+        verb: name of the verb.
+    """
+
+    core: Core
+    actor: Actor
+    verb: str
+
+    async def read(self, function: Callable[..., T], *args: Any) -> T:
+        """``function(db, *args)`` on a snapshot."""
+        return await self.core.store.read(function, *args)
+
+    async def change(self, options: Options, function: Callable[..., T], *args: Any) -> T | dict[str, Any]:
+        """``function(db, *args)`` in one transaction, once per key; a dry run is rolled back.
+
+        ``function`` returns something JSON-able and appends its own events.
+        """
+        if options.dry_run:
+            return {"dry_run": True, "result": await self.core.rehearse(function, *args)}
+        if not options.key:
+            return await self.core.store.write(function, *args)
+        return await self.core.store.write(
+            keys.once, self.actor.name, self.verb, options.key, lambda db: function(db, *args)
+        )
+
+    async def start(
+        self, operation: str, subject_id: int, arguments: Mapping[str, Any], options: Options
+    ) -> int | dict[str, Any]:
+        """Run an operation as a workflow: its id, or the plan when it is a dry run."""
+        if options.dry_run:
+            plan = await self.core.engine.rehearse(operation, subject_id, arguments, self.actor)
+            return plan.as_dict()
+        key = f"{self.actor.name}:{options.key}" if options.key else None
+        return await self.core.engine.start(
+            operation, subject_id, arguments, actor=self.actor, reason=options.reason, key=key
+        )
+
+    async def ask(self, verb: str, *arguments: Any) -> Any:
+        """Call another verb as the same actor, with all its checks."""
+        return await dispatch(self.core, self.actor, verb, arguments)
+
+
+async def dispatch(core: Core, actor: Actor, name: str, arguments: Sequence[Any]) -> Any:
+    """Call a verb by name: the one way in for XML-RPC, web, CLI, plugins and workflow steps.
+
+    Raises:
+        NotFound: no such verb.
+        Forbidden: the actor's role does not grant it.
+        InvalidInput: an argument does not fit; nothing has changed.
+    """
+    verb = core.verbs.get(name)
+    if actor.role not in verb.roles:
+        raise Forbidden(f"the role {actor.role} may not call {name}", subject=actor.name)
+    return await verb.function(Call(core, actor, name), *_converted(verb, arguments))
+
+
+def _converted(verb: Verb, arguments: Sequence[Any]) -> list[Any]:
+    if len(arguments) > len(verb.parameters):
+        raise InvalidInput(
+            f"{verb.name} takes at most {len(verb.parameters)} arguments, got {len(arguments)}",
+            hint=", ".join(each.name for each in verb.parameters) or "it takes none",
+        )
+    values = [
+        convert(parameter.hint, value, parameter.name)
+        for parameter, value in zip(verb.parameters, arguments, strict=False)
+    ]
+    for parameter in verb.parameters[len(arguments) :]:
+        if parameter.required:
+            raise InvalidInput(f"{verb.name} lacks its argument {parameter.name}")
+        values.append(parameter.default)
+    return values

@@ -1,0 +1,304 @@
+"""The store: one writer thread with group commit, reader threads, and a ballast for the day the disk is full."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from qrmd.errors import Unavailable
+from qrmd.store.connection import Db, Transaction, open_reader, open_writer
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GROUP_LIMIT = 256
+SLOW_MEMBER = 0.05
+READERS = 3
+BALLAST_BYTES = 16 * 2**20
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+@dataclass(slots=True)
+class _Member:
+    """One function waiting for the writer. ``urgent``: may use what the ballast freed."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    urgent: bool
+    finished: Deferred[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the metrics page shows of the writer."""
+
+    commits: int = 0
+    members: int = 0
+    slow: int = 0
+    seconds: float = field(default=0.0)
+
+
+class Store:
+    """``await write(fn, *args)`` and ``await read(fn, *args)`` with plain functions that take ``db`` first.
+
+    Args:
+        path: the database file; its directory must exist.
+        deliver: hands a function over to the reactor thread (``reactor.callFromThread``).
+    """
+
+    def __init__(self, path: Path, deliver: Callable[[Callable[[], None]], Any]) -> None:
+        self.path = path
+        self.counters = Counters()
+        self.disk_full = False
+        self._deliver = deliver
+        self._ballast = path.with_name(path.name + ".ballast")
+        self._queue: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._connection = open_writer(path)
+        self._tx = Transaction(self._connection)
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Start the threads. Until then ``write_now`` may be used (migrations, rebuilding indexes)."""
+        self._fill_ballast()
+        self._spawn(self._write_loop, "store-writer")
+        for number in range(READERS):
+            self._spawn(self._read_loop, f"store-reader-{number}")
+
+    def stop(self) -> None:
+        """Finish what is queued, then end the threads and close. Blocks."""
+        self._queue.put(None)
+        for _ in range(READERS):
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._connection.close()
+
+    def _spawn(self, target: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    # ------------------------------------------------------------ calls
+
+    def write(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs
+    ) -> Deferred[T]:
+        """Run ``function(db, *args)`` in the writer thread; fires after the COMMIT that holds it.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        return self._submit(self._queue, function, args, urgent=False)
+
+    def write_urgently(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs
+    ) -> Deferred[T]:
+        """As ``write``, and still accepted while the disk is full: journal entries of live workflows."""
+        return self._submit(self._queue, function, args, urgent=True)
+
+    def read(self, function: Callable[Concatenate[Db, P], T], *args: P.args, **_: P.kwargs) -> Deferred[T]:
+        """Run ``function(db, *args)`` in a reader thread on a snapshot."""
+        return self._submit(self._reads, function, args, urgent=False)
+
+    def write_now(
+        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs
+    ) -> T:
+        """Run and commit in this thread. Only before ``start``."""
+        member: _Member = _Member(function, args, True, Deferred())
+        self._commit([member])
+        if member.error is not None:
+            raise member.error
+        result: T = member.result
+        return result
+
+    def _submit(
+        self,
+        target: queue.SimpleQueue[_Member | None],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        urgent: bool,
+    ) -> Deferred[Any]:
+        finished: Deferred[Any] = Deferred()
+        target.put(_Member(function, args, urgent, finished))
+        return finished
+
+    # ------------------------------------------------------------ writer
+
+    def _write_loop(self) -> None:
+        while True:
+            group, ended = self._take_group()
+            if group:
+                self._commit(group)
+                self._finish(group)
+            if ended:
+                return
+
+    def _take_group(self) -> tuple[list[_Member], bool]:
+        group: list[_Member] = []
+        member = self._queue.get()
+        while True:
+            if member is None:
+                return group, True
+            group.append(member)
+            if len(group) >= GROUP_LIMIT:
+                return group, False
+            try:
+                member = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+
+    def _commit(self, group: list[_Member]) -> None:
+        """Run all members in one transaction; when that is lost, make room and replay each alone."""
+        if self.disk_full:
+            self._look_for_space()
+        try:
+            self._attempt(group)
+        except sqlite3.Error as error:
+            self._abandon()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in FULL:
+                self._enter_disk_full(error)
+            self._replay(group)
+
+    def _replay(self, group: list[_Member]) -> None:
+        for member in group:
+            try:
+                self._attempt([member])
+            except sqlite3.Error as error:
+                self._abandon()
+                member.error = Unavailable(
+                    f"the database can't be written: {error}",
+                    subject=str(self.path),
+                    hint="make space on its file system; the daemon goes on by itself",
+                )
+
+    def _attempt(self, group: list[_Member]) -> None:
+        started = time.monotonic()
+        self._connection.execute("BEGIN IMMEDIATE")
+        for member in group:
+            self._run_member(member)
+        self._connection.execute("COMMIT")
+        self._tx.committed()
+        self.counters.commits += 1
+        self.counters.members += len(group)
+        self.counters.seconds += time.monotonic() - started
+
+    def _run_member(self, member: _Member) -> None:
+        member.error = None
+        if self.disk_full and not member.urgent:
+            member.error = Unavailable(
+                "the disk of the database is full; new work is refused",
+                subject=str(self.path),
+                hint="make space on its file system; the daemon goes on by itself",
+            )
+            return
+        mark = self._tx.mark()
+        began = time.monotonic()
+        self._connection.execute("SAVEPOINT member")
+        try:
+            member.result = member.function(self._tx, *member.args)
+        except Exception as error:  # noqa: BLE001 - it goes to the awaiter
+            if not self._connection.in_transaction:
+                raise  # SQLite has rolled back the whole group (SQLITE_FULL, SQLITE_IOERR)
+            self._connection.execute("ROLLBACK TO member")
+            self._tx.rolled_back(mark)
+            member.error = error
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in FULL:
+                raise
+        self._connection.execute("RELEASE member")
+        spent = time.monotonic() - began
+        if spent > SLOW_MEMBER:
+            self.counters.slow += 1
+            log.warning("slow write: %s took %d ms", _name(member.function), spent * 1000)
+
+    def _abandon(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._tx.rolled_back((0, 0))
+
+    def _finish(self, group: list[_Member]) -> None:
+        def fire() -> None:
+            for member in group:
+                if member.error is None:
+                    member.finished.callback(member.result)
+                else:
+                    member.finished.errback(Failure(member.error))
+
+        self._deliver(fire)
+
+    # ------------------------------------------------------------ disk full
+
+    def _fill_ballast(self) -> None:
+        """Reserve real blocks; without room for them the daemon starts, and says so in ``/readyz``."""
+        try:
+            with self._ballast.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+        except OSError as error:
+            self._ballast.unlink(missing_ok=True)
+            self.disk_full = True
+            log.error("no room for the ballast file %s: %s", self._ballast, error)  # noqa: TRY400
+
+    def _enter_disk_full(self, error: sqlite3.Error) -> None:
+        log.error("database %s: %s; the ballast is freed so that live workflows can end", self.path, error)
+        self.disk_full = True
+        self._ballast.unlink(missing_ok=True)
+
+    def _look_for_space(self) -> None:
+        facts = os.statvfs(self.path.parent)
+        if facts.f_bavail * facts.f_frsize < 2 * BALLAST_BYTES:
+            return
+        self.disk_full = False
+        self._fill_ballast()
+        if not self.disk_full:
+            log.warning("database %s: there is room again, new work is accepted", self.path)
+
+    # ------------------------------------------------------------ readers
+
+    def _read_loop(self) -> None:
+        db = Db(open_reader(self.path))
+        while (member := self._reads.get()) is not None:
+            group = [member]
+            while len(group) < GROUP_LIMIT and not self._reads.empty():
+                try:
+                    extra = self._reads.get_nowait()
+                except queue.Empty:
+                    break
+                if extra is None:
+                    self._reads.put(None)
+                    break
+                group.append(extra)
+            for each in group:
+                _run_reader(db, each)
+            self._finish(group)
+        db.connection.close()
+
+
+def _run_reader(db: Db, member: _Member) -> None:
+    db.execute("BEGIN")
+    try:
+        member.result = member.function(db, *member.args)
+    except Exception as error:  # noqa: BLE001 - it goes to the awaiter
+        member.error = error
+    finally:
+        db.execute("COMMIT")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"

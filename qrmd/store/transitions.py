@@ -1,0 +1,84 @@
+"""The only code that changes a state: compare-and-swap along an edge, with its event in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from qrmd import events
+from qrmd.errors import Conflict, NotFound
+from qrmd.model import Severity
+from qrmd.states import MACHINES
+from qrmd.store.connection import Transaction
+
+_TABLES = {
+    "resource": "resources",
+    "appliance": "appliances",
+    "image": "images",
+    "host": "hosts",
+    "workflow": "workflows",
+    "plugin": "plugins",
+}
+_EDGES: dict[str, frozenset[tuple[str, str]]] = {
+    kind: frozenset((edge.source.value, edge.target.value) for edge in edges)
+    for kind, (_, edges) in MACHINES.items()
+}
+
+
+def add_machine(kind: str, table: str, edges: frozenset[tuple[str, str]]) -> None:
+    """Make a plugin's state machine known."""
+    _TABLES[kind] = table
+    _EDGES[kind] = edges
+
+
+def remove_machine(kind: str) -> None:
+    """Forget a plugin's state machine."""
+    _TABLES.pop(kind, None)
+    _EDGES.pop(kind, None)
+
+
+def transition(
+    db: Transaction,
+    kind: str,
+    ident: int,
+    target: StrEnum | str,
+    *,
+    source: tuple[str, ...] | str | None = None,
+    event: str = "",
+    actor: str = "system",
+    reason: str = "",
+    severity: Severity = Severity.INFO,
+    workflow_id: int | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> str:
+    """Move an object along an edge; returns the state it was in.
+
+    Args:
+        source: states it must be in (None: any that has an edge to ``target``).
+        event: kind of the event (default ``<kind>.<target>``).
+
+    Raises:
+        NotFound: no such row.
+        Conflict: the object is in a state that has no such edge; nothing has changed.
+    """
+    target = str(target)
+    table = _TABLES[kind]
+    was = db.value(f"SELECT state FROM {table} WHERE id = ?", (ident,))  # noqa: S608 - names from our own table
+    if was is None:
+        raise NotFound(f"there is no {kind} {ident}", subject=f"{kind}:{ident}")
+    expected = (source,) if isinstance(source, str) else source
+    if (was, target) not in _EDGES[kind] or (expected is not None and was not in expected):
+        raise Conflict(f"it is {was}, so it can't become {target}", subject=f"{kind}:{ident}", state=was)
+    db.execute(f"UPDATE {table} SET state = ? WHERE id = ? AND state = ?", (target, ident, was))  # noqa: S608
+    events.append(
+        db,
+        event or f"{kind}.{target}",
+        f"{kind}:{ident}",
+        actor=actor,
+        reason=reason,
+        severity=severity,
+        workflow_id=workflow_id,
+        data={"from": was, "to": target, **(data or {})},
+    )
+    return str(was)
