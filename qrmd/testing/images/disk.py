@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
-import qrmd
 from qrmd.process import run
+from qrmd.testing.interpreter import module_argv, module_environment
 
 LABEL = "qrm-micro"
 """File system label by which the initial RAM disk finds its root."""
@@ -26,13 +24,9 @@ def make_disk(tree: Path, raw: Path) -> None:
     journal = ["-J", "size=4"]
     line = ["mkfs.ext4", "-q", "-F", "-b", "4096", "-O", features, *journal, "-L", LABEL, "-m", "0"]
     run([*line, "-E", "lazy_itable_init=0", "-d", str(tree), str(raw)], timeout=120)
-    python = [sys.executable, "-m", "qrmd.testing.images.bootloader", str(raw)]
-    source = str(Path(qrmd.__file__).parents[1])
-    run(
-        ["unshare", "--mount", "--propagation", "private", "--", *python],
-        env={**os.environ, "PYTHONPATH": source},
-        timeout=120,
-    )
+    own_mounts = ["unshare", "--mount", "--propagation", "private", "--"]
+    install = module_argv("qrmd.testing.images.bootloader", str(raw))
+    run([*own_mounts, *install], env=module_environment(), timeout=120)
 
 
 def convert(raw: Path, qcow2: Path) -> None:

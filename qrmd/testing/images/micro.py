@@ -1,7 +1,7 @@
 """The micro image: a guest that boots in seconds, reads a NoCloud seed and answers by ssh.
 
 It is the Debian cloud kernel with busybox and dropbear on a whole-disk ext4. The scripts that run inside the
-guest are the files in ``rootfs/`` and ``initramfs/``.
+guest are the files in ``rootfs/``.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def make_root(root: Path, kernel: Kernel, initrd: Path) -> None:
         _install_program(root, program)
     _install_modules(root, kernel, ROOT_MODULES)
     shutil.copytree(
-        SOURCES / "rootfs", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+        SOURCES / "rootfs/disk", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
     )
     _set_modes(root)
     (root / "etc/hostname").write_text("micro\n", encoding="ascii")
@@ -50,7 +50,7 @@ def make_initrd(initrd: Path, kernel: Kernel, work: Path) -> None:
     shutil.copy2(_program("busybox"), work / "bin/busybox")
     (work / "bin/sh").symlink_to("busybox")
     _install_modules(work, kernel, INITRD_MODULES)
-    shutil.copy2(SOURCES / "initramfs/init", work / "init")
+    shutil.copy2(SOURCES / "rootfs/initrd/init", work / "init")
     (work / "init").chmod(0o755)
     names = sorted(str(path.relative_to(work)) for path in work.rglob("*"))
     cpio = ["busybox", "cpio", "-o", "-H", "newc", "-F", str(initrd)]
@@ -113,9 +113,9 @@ def _resolve_modules(kernel: Kernel, names: Iterable[str]) -> set[str]:
 
 def _set_modes(root: Path) -> None:
     """Modes don't survive every way of packaging, so they are set here: scripts begin with ``#!``."""
-    for source in (SOURCES / "rootfs").rglob("*"):
+    for source in (SOURCES / "rootfs/disk").rglob("*"):
         if source.is_file():
-            copy = root / source.relative_to(SOURCES / "rootfs")
+            copy = root / source.relative_to(SOURCES / "rootfs/disk")
             copy.chmod(0o755 if source.read_bytes().startswith(b"#!") else 0o644)
     (root / "etc/shadow").chmod(0o600)
     for path in root.rglob("*"):
