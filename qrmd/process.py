@@ -1,7 +1,7 @@
 """The one place that spawns programs: argv lists, never a shell, always a time-out, no orphans.
 
 Each child runs in a session of its own, so that it can be ended with everything it started. By default the
-kernel kills it when we die (``setpriv --pdeathsig``; a ``preexec_fn`` would run Python code between fork and
+kernel kills it when we die (by ``setpriv --pdeathsig``; a ``preexec_fn`` would run Python code between fork and
 exec, which a program with threads can't do safely).
 """
 
@@ -29,6 +29,13 @@ MAX_OUTPUT = 4 * 1024 * 1024
 _MAX_STDERR = 64 * 1024
 _PIPE_GRACE = 0.5  # seconds that a daemonised grandchild may hold our pipes after the child has ended
 _CHUNK = 64 * 1024
+
+# If we die between fork and prctl, no signal comes any more: what runs next looks whether its parent is still
+# the right one. The script is fixed; program and arguments are its positional parameters.
+_DIE_WITH_PARENT = (
+    *("/usr/bin/setpriv", "--pdeathsig", "KILL", "--"),
+    *("/bin/sh", "-c", '[ "$PPID" = "$0" ] || exit 125; exec "$@"'),
+)
 
 # PDEATHSIG fires when the *thread* that forked ends, not the process: long-running children are therefore
 # forked by one thread that lives as long as we do.
@@ -230,7 +237,7 @@ def _popen(
         raise ProcessFailed(argv, 127, "no such program", hint=f"install the package that holds {argv[0]}")
     line = [program, *argv[1:]]
     if pdeathsig:
-        line = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *line]
+        line = [*_DIE_WITH_PARENT, str(os.getpid()), *line]
     try:
         return subprocess.Popen(
             line,

@@ -47,6 +47,8 @@ NEEDS: dict[str, tuple[Callable[[], str], ...]] = {
     "qemu-img": (_programs("qemu-img"),),
     "dnsmasq": (_root, _programs("dnsmasq")),
     "ssh": (_programs("ssh", "sshpass", "ssh-keygen"),),
+    "busybox": (_programs("busybox"),),
+    "iso": (_programs("genisoimage"),),
     "strace": (_programs("strace"),),
     "chromium": (_programs("chromium"),),
 }

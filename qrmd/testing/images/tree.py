@@ -33,9 +33,7 @@ def make_root(root: Path, kernel: Kernel, initrd: Path) -> None:
     for program in PROGRAMS:
         _install_program(root, program)
     _install_modules(root, kernel, ROOT_MODULES)
-    shutil.copytree(
-        SOURCES / "rootfs/disk", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(SOURCES / "rootfs/disk", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     _set_modes(root)
     (root / "etc/hostname").write_text("micro\n", encoding="ascii")
     (root / "etc/resolv.conf").symlink_to("/run/resolv.conf")

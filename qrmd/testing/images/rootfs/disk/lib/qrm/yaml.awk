@@ -74,9 +74,7 @@ function parse_item(level, path, rest) {
 }
 
 function key_of(line) {
-    if (match(line, /^[A-Za-z0-9_-]+:( |$)/)) return substr(line, 1, index(line, ":"))
-    if (match(line, /^"[A-Za-z0-9_-]+":( |$)/)) return substr(line, 1, index(line, ":"))
-    return ""
+    return match(line, /^["']?[A-Za-z0-9_-]+["']?:( |$)/) ? substr(line, 1, index(line, ":")) : ""
 }
 
 function parse_mapping(level, path,    key, rest) {
@@ -85,7 +83,7 @@ function parse_mapping(level, path,    key, rest) {
         if (key == "") fail("neither a key nor a list item")
         rest = substr(text[pos], length(key) + 1)
         sub(/^ +/, "", rest)
-        gsub(/[":]/, "", key)
+        gsub(/["':]/, "", key)
         parse_member(level, path == "" ? key : path "." key, rest)
         skip_blank()
     }
@@ -164,6 +162,7 @@ function parse_flow_mapping(path,    key) {
     sub(/^ +/, "", flow)
     while (flow !~ /^}/) {
         if (flow ~ /^"/) key = take_double()
+        else if (flow ~ /^'/) key = take_single()
         else if (match(flow, /^[A-Za-z0-9_-]+/)) { key = substr(flow, 1, RLENGTH); flow = substr(flow, RLENGTH + 1) }
         else fail("a key was expected")
         if (flow !~ /^ *:/) fail("a colon was expected")
