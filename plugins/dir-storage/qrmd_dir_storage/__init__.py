@@ -1,0 +1,1 @@
+"""Directory storage: volumes are files."""
