@@ -15,9 +15,7 @@ from rich.table import Table
 from qrmd.errors import QrmdError
 from qrmd.testing.lab.access import check_name
 
-_name = click.option(
-    "--name", default="lab", show_default=True, help="Several labs can be up, each with a name."
-)
+_name = click.option("--name", default="lab", show_default=True, help="Several labs can be up, each with a name.")
 _output = click.option(
     "-o",
     "--output",
@@ -67,15 +65,19 @@ def status(name: str, output: str) -> None:
 
 @lab.command()
 @_name
+@click.option("--all", "every", is_flag=True, help="End all labs of this machine, whatever their names.")
 @_output
-def down(name: str, output: str) -> None:
+def down(name: str, output: str, *, every: bool) -> None:
     """End a lab and everything in it. Running it twice is fine, and so is running it after a crash."""
+    left = []
     with _faults_told(), _shown_progress() as progress:
         from qrmd.testing.lab import lab as labs  # noqa: PLC0415
+        from qrmd.testing.lab.state import list_names  # noqa: PLC0415
 
-        labs.down(check_name(name), progress)
-        left = [f"{thing.kind} {thing.what}" for thing in labs.sweep(name)]
-    _print({"name": name, "state": "down", "leftovers": left}, output)
+        for one in list_names() if every else [check_name(name)]:
+            labs.down(one, progress)
+            left += [f"{thing.kind} {thing.what}" for thing in labs.sweep(one)]
+    _print({"name": "all" if every else name, "state": "down", "leftovers": left}, output)
     sys.exit(1 if left else 0)
 
 

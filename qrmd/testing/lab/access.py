@@ -48,9 +48,7 @@ def check_name(name: str) -> str:
         InvalidInput: it could not be a directory, a host and a namespace name.
     """
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", name):
-        raise InvalidInput(
-            f"{name[:40]!r} can't name a lab", hint="use up to 20 of a-z, 0-9 and -, a letter first"
-        )
+        raise InvalidInput(f"{name[:40]!r} can't name a lab", hint="use up to 20 of a-z, 0-9 and -, a letter first")
     return name
 
 

@@ -84,9 +84,7 @@ def _reap_one() -> int:
 
 
 def _start_libvirtd(directory: Path) -> int:
-    return _start(
-        "libvirtd", "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", str(directory / "libvirtd.pid")
-    )
+    return _start("libvirtd", "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", str(directory / "libvirtd.pid"))
 
 
 def _start(*line: str) -> int:

@@ -42,9 +42,7 @@ def start(access: LabAccess) -> None:
     host = module_argv("qrmd.testing.lab.host", access.name)
     run(exec_argv(access, [*_OWN_MOUNTS, *host]), timeout=30, env=module_environment())
     _wait_for_answer(access)
-    run(
-        ["virsh", "--connect", access.libvirt_uri, "capabilities"], timeout=60
-    )  # the first probe takes seconds
+    run(["virsh", "--connect", access.libvirt_uri, "capabilities"], timeout=60)  # the first probe takes seconds
     _keep_capabilities(directory)
 
 
@@ -148,8 +146,7 @@ def _configure(access: LabAccess) -> None:
 
 def _write(path: Path, **settings: str | int | list[str]) -> None:
     lines = [
-        f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
-        for key, value in settings.items()
+        f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in settings.items()
     ]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
 

@@ -65,9 +65,7 @@ def up(name: str = DEFAULT_NAME, progress: Progress = lambda _line: None) -> Lab
         except BaseException:
             _remove(name)
             raise
-        progress(
-            f"lab {name} is up, guests run under {'KVM' if domain_type == 'kvm' else 'QEMU without KVM'}"
-        )
+        progress(f"lab {name} is up, guests run under {'KVM' if domain_type == 'kvm' else 'QEMU without KVM'}")
         return access
 
 

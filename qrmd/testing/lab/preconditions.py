@@ -72,9 +72,7 @@ def find_taken_ports(ports: Iterable[int]) -> list[Fault]:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                faults.append(
-                    Fault(f"port {port} is in use", f"end what listens there (ss -ltnp sport = :{port})")
-                )
+                faults.append(Fault(f"port {port} is in use", f"end what listens there (ss -ltnp sport = :{port})"))
     return faults
 
 
@@ -116,7 +114,5 @@ def _find_namespaces() -> list[Fault]:
     try:
         run(["unshare", "--net", "--mount", "--uts", "true"], timeout=10)
     except (ProcessFailed, ProcessTimedOut):
-        return [
-            Fault("this machine lets us make no namespaces", "use a virtual machine, not a plain container")
-        ]
+        return [Fault("this machine lets us make no namespaces", "use a virtual machine, not a plain container")]
     return []

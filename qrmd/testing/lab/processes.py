@@ -82,9 +82,7 @@ def end_all(name: str, *, spare: Tracked | None = None, timeout: float = 20.0) -
             send(process, signal.SIGKILL)
         left = deadline - time.monotonic()
         try:
-            wait_until(
-                lambda: not any(map(is_alive, targets)), timeout=max(left, 0.1), what="the end of a lab"
-            )
+            wait_until(lambda: not any(map(is_alive, targets)), timeout=max(left, 0.1), what="the end of a lab")
         except TimeoutError as error:
             pids = ", ".join(str(process.pid) for process in targets if is_alive(process))
             raise StepFailed(f"can't end processes {pids}", subject=f"lab:{name}") from error
@@ -112,8 +110,6 @@ def _lineage() -> set[int]:
     pid = os.getpid()
     while pid > 1:
         pids.add(pid)
-        fields = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         pid = int(fields[1])
     return pids
