@@ -1,0 +1,256 @@
+"""HTTP as this daemon serves it: bodies cut at 1 MiB, few and short headers, no idle or dawdling connections."""
+
+# ruff: noqa: N802, N815 - the names that Twisted calls
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, cast
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.resource import IResource
+
+MAX_BODY = 2**20
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 4 * 2**20
+REQUEST_SECONDS = 30.0
+SWEEP_SECONDS = 5.0
+
+Handler = Callable[["Request"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one peer may take.
+
+    Attributes:
+        idle: seconds without a byte.
+        per_address: connections at once from one address.
+        in_total: connections at once.
+    """
+
+    idle: float = 60.0
+    per_address: int = 256
+    in_total: int = 2048
+
+
+class Request(server.Request):
+    """A request whose body is in memory and at most ``MAX_BODY`` long."""
+
+    channel: Channel
+    content: BytesIO
+
+    def gotLength(self, length: int | None) -> None:  # noqa: ARG002 - always the same buffer
+        """Begin the body; Twisted would take a temporary file for a chunked one."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a part of the body unless it is too much."""
+        if self.channel.refused:
+            return
+        if self.content.tell() + len(data) > MAX_BODY:
+            self.content = BytesIO()
+            self.channel.refuse()
+            return
+        self.content.write(data)
+
+    def process(self) -> None:
+        """Serve an exact path directly, all else through the tree of resources."""
+        site = self.channel.site
+        site.requests += 1
+        handler = site.direct.get(self.path)
+        if handler is None:
+            super().process()
+            return
+        self.site = site
+        handler(self)
+
+    @property
+    def peer(self) -> str:
+        """The address that asks."""
+        return str(getattr(self.channel.getPeer(), "host", "unix"))
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that name."""
+        values = self.requestHeaders.getRawHeaders(name)
+        return values[0] if values else None
+
+    def answer(self, code: int, content_type: bytes, body: bytes, **headers: str) -> None:
+        """Send a whole answer; names of ``headers`` are written with ``_`` for ``-``."""
+        if self._disconnected:
+            return
+        self.setResponseCode(code)
+        mine = self.responseHeaders
+        mine.setRawHeaders(b"Server", [b"qrmd"])
+        mine.setRawHeaders(b"Content-Type", [content_type])
+        mine.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+        mine.setRawHeaders(b"Cache-Control", [b"no-store"])
+        for name, value in headers.items():
+            mine.setRawHeaders(name.replace("_", "-"), [value])
+        self.write(b"" if self.method == b"HEAD" else body)
+        self.finish()
+
+
+class Channel(http.HTTPChannel):
+    """A connection."""
+
+    maxHeaders = 100
+    totalHeadersSize = 16_384
+    requestFactory = Request
+    site: Site
+    transport: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = False
+        self.busy_since: float | None = None
+        self._dropped = 0
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.channels.discard(self)
+        super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.refused:
+            self._drop(data)
+            return
+        if self.busy_since is None and not self._handlingRequest:
+            self.busy_since = self.site.reactor.seconds()
+        super().dataReceived(data)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self.refused:
+            self._drop(data)
+            return
+        super().rawDataReceived(data)
+
+    def allHeadersReceived(self) -> None:
+        if self.length is not None and self.length > MAX_BODY:
+            self.refuse()
+            return
+        super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        self.busy_since = None
+        if not self.refused:
+            super().allContentReceived()
+
+    def refuse(self) -> None:
+        """Answer 413 and close; what still comes is thrown away, for a moment, so that the answer can be read."""
+        self.refused = True
+        self.site.refused += 1
+        body = b"the body is larger than 1 MiB; send less, or in parts\n"
+        self.transport.write(
+            b"HTTP/1.1 413 Content Too Large\r\nServer: qrmd\r\nConnection: close\r\n"
+            b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.setTimeout(None)
+        self._abortingCall = self.callLater(LINGER_SECONDS, self.forceAbortClient)
+        self.loseConnection()
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > LINGER_BYTES:
+            self.transport.abortConnection()
+
+
+class Site(server.Site):
+    """A web site.
+
+    Args:
+        resource: root of the tree of resources.
+        direct: exact path → handler; it answers by ``request.answer``.
+    """
+
+    requestFactory = Request
+    displayTracebacks = False
+    protocol: Any = Channel
+    reactor: Any
+
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        *,
+        direct: Mapping[bytes, Handler] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        super().__init__(resource, reactor=reactor, timeout=self.limits.idle)
+        self.direct = dict(direct or {})
+        self.channels: set[Channel] = set()
+        self.requests = 0
+        self.refused = 0
+        self._sweep = LoopingCall(self._end_dawdlers)
+        self._sweep.clock = reactor
+
+    def startFactory(self) -> None:
+        super().startFactory()
+        if not self._sweep.running:
+            self._sweep.start(SWEEP_SECONDS, now=False)
+
+    def stopFactory(self) -> None:
+        if self._sweep.running:
+            self._sweep.stop()
+        super().stopFactory()
+
+    def log(self, request: http.Request) -> None:
+        """No access log: who changed what is in the events, and ``/metrics`` counts."""
+
+    def _end_dawdlers(self) -> None:
+        """End connections that trickle: each byte keeps off the idle limit, yet the request never ends."""
+        latest = self.reactor.seconds() - REQUEST_SECONDS
+        for channel in [each for each in self.channels if (each.busy_since or latest) < latest]:
+            channel.transport.abortConnection()
+
+
+class _Counted(ProtocolWrapper):
+    """A connection that is counted while it lasts."""
+
+    counted_as = ""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        cast("Bounded", self.factory).forget(self.counted_as)
+
+
+class Bounded(WrappingFactory[_Counted]):
+    """Outermost factory of a port: closes connections beyond the limits before any handshake."""
+
+    protocol = _Counted
+
+    def __init__(self, wrapped: ServerFactory[Protocol], limits: Limits | None = None) -> None:
+        super().__init__(wrapped)
+        self.limits = limits or Limits()
+        self.connections: Counter[str] = Counter()
+        self.turned_away = 0
+
+    def buildProtocol(self, addr: IAddress | None) -> _Counted | None:  # type: ignore[override]
+        """The protocol, or None: close at once."""
+        host = str(getattr(addr, "host", "unix"))
+        if self.connections[host] >= self.limits.per_address or self.connections.total() >= self.limits.in_total:
+            self.turned_away += 1
+            return None
+        protocol = super().buildProtocol(addr)
+        protocol.counted_as = host
+        self.connections[host] += 1
+        return protocol
+
+    def forget(self, host: str) -> None:
+        """A connection has ended."""
+        self.connections[host] -= 1
+        if not self.connections[host]:
+            del self.connections[host]
