@@ -185,6 +185,16 @@ def test_up_cleans_what_a_crash_left(access: LabAccess, victims: str) -> None:
     connection.close()
 
 
+def test_a_lab_whose_namespace_lost_its_name_is_removed_all_the_same(access: LabAccess) -> None:
+    known = state.load(access.name)
+    assert known is not None
+    run(["ip", "netns", "delete", access.namespace], timeout=10)
+    assert lab.status(access.name).state == "broken"
+    lab.down(access.name)
+    assert not any(is_alive(process) for process in known.processes.values())
+    assert lab.sweep(access.name) == []
+
+
 def test_up_is_not_deceived_by_what_a_reboot_left(access: LabAccess) -> None:
     known = state.load(access.name)
     assert known is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from qrmd.testing.images import micro
 from qrmd.testing.images.packages import find_kernel
 from qrmd.testing.lab import hypervisor, namespace, preconditions, probe, smtp, state
 from qrmd.testing.lab.access import LabAccess, check_name, make_access, namespace_of, state_dir
-from qrmd.testing.lab.processes import describe, end_all, find, is_alive, track
+from qrmd.testing.lab.processes import describe, end_all, find, is_alive, send, track
 from qrmd.testing.lab.state import LabState
 
 DEFAULT_NAME = "lab"
@@ -131,6 +132,10 @@ def _start(access: LabAccess, progress: Progress) -> None:
 def _remove(name: str) -> None:
     """Remove a lab in any state. The host process goes last, since it reaps what it has started."""
     access = make_access(name, "qemu", Path())
+    known = state.load(name)
+    if known and known.boot_id == probe.read_boot_id():  # they are found here even if the namespace lost its name
+        for role in known.processes.keys() - {"host"}:
+            send(known.processes[role], signal.SIGKILL)
     end_all(name, spare=hypervisor.find_host(access))
     end_all(name)
     namespace.remove(namespace_of(name))

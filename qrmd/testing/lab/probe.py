@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def find_domain_type(kernel: Kernel) -> str:
         return str(known["answer"])
     answer = "kvm" if boots(kernel) else "qemu"
     memory.parent.mkdir(parents=True, exist_ok=True)
-    draft = memory.with_name(f"{memory.name}.{id(question)}")
+    draft = memory.with_name(f"{memory.name}.{os.getpid()}")
     draft.write_text(json.dumps({**question, "answer": answer}), encoding="ascii")
     draft.replace(memory)
     return answer
