@@ -55,7 +55,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class StorageCapabilities:
-    """What the core may offer for volumes of this deployment type."""
+    """What the core may offer for volumes of this deployment type.
+
+    ``blocking`` False: calls return at once and are made on the reactor thread.
+    """
 
     thin_clone: bool = False
     grow_offline: bool = True
@@ -63,6 +66,7 @@ class StorageCapabilities:
     shared_between_hosts: bool = False
     exclusive_export: bool = False
     formats: tuple[str, ...] = ("raw",)
+    blocking: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlite_utils
 
+from qrmd.vault import Vault
+
 Params = Sequence[Any] | Mapping[str, Any]
 
 
@@ -55,8 +57,9 @@ class Db:
 class Transaction(Db):
     """The writer's connection. Functions run inside a savepoint of a group that commits together."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, vault: Vault) -> None:
         super().__init__(connection)
+        self.vault = vault
         self._committed: list[Callable[[], None]] = []
         self._undo: list[Callable[[], None]] = []
 

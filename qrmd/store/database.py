@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from qrmd.errors import Unavailable
 from qrmd.store.connection import Db, Transaction, open_reader, open_writer
+from qrmd.vault import Vault
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -57,10 +58,11 @@ class Store:
 
     Args:
         path: the database file; its directory must exist.
+        vault: seals the secrets that store functions keep.
         deliver: hands a function over to the reactor thread (``reactor.callFromThread``).
     """
 
-    def __init__(self, path: Path, deliver: Callable[[Callable[[], None]], Any]) -> None:
+    def __init__(self, path: Path, vault: Vault, deliver: Callable[[Callable[[], None]], Any]) -> None:
         self.path = path
         self.counters = Counters()
         self.disk_full = False
@@ -70,7 +72,7 @@ class Store:
         self._reads: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._connection = open_writer(path)
-        self._tx = Transaction(self._connection)
+        self._tx = Transaction(self._connection, vault)
 
     # ------------------------------------------------------------ life
 
@@ -97,9 +99,7 @@ class Store:
 
     # ------------------------------------------------------------ calls
 
-    def write(
-        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs
-    ) -> Deferred[T]:
+    def write(self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs) -> Deferred[T]:
         """Run ``function(db, *args)`` in the writer thread; fires after the COMMIT that holds it.
 
         Raises:
@@ -117,9 +117,7 @@ class Store:
         """Run ``function(db, *args)`` in a reader thread on a snapshot."""
         return self._submit(self._reads, function, args, urgent=False)
 
-    def write_now(
-        self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs
-    ) -> T:
+    def write_now(self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run and commit in this thread. Only before ``start``."""
         member: _Member = _Member(function, args, True, Deferred())
         self._commit([member])

@@ -10,7 +10,7 @@ from qrmd import events
 from qrmd.errors import Conflict, NotFound
 from qrmd.model import Severity
 from qrmd.states import MACHINES
-from qrmd.store.connection import Transaction
+from qrmd.store.connection import Db, Transaction
 
 _TABLES = {
     "resource": "resources",
@@ -21,8 +21,7 @@ _TABLES = {
     "plugin": "plugins",
 }
 _EDGES: dict[str, frozenset[tuple[str, str]]] = {
-    kind: frozenset((edge.source.value, edge.target.value) for edge in edges)
-    for kind, (_, edges) in MACHINES.items()
+    kind: frozenset((edge.source.value, edge.target.value) for edge in edges) for kind, (_, edges) in MACHINES.items()
 }
 
 
@@ -63,14 +62,7 @@ def transition(
         Conflict: the object is in a state that has no such edge; nothing has changed.
     """
     target = str(target)
-    table = _TABLES[kind]
-    was = db.value(f"SELECT state FROM {table} WHERE id = ?", (ident,))  # noqa: S608 - names from our own table
-    if was is None:
-        raise NotFound(f"there is no {kind} {ident}", subject=f"{kind}:{ident}")
-    expected = (source,) if isinstance(source, str) else source
-    if (was, target) not in _EDGES[kind] or (expected is not None and was not in expected):
-        raise Conflict(f"it is {was}, so it can't become {target}", subject=f"{kind}:{ident}", state=was)
-    db.execute(f"UPDATE {table} SET state = ? WHERE id = ? AND state = ?", (target, ident, was))  # noqa: S608
+    was = move(db, kind, ident, target, source=source)
     events.append(
         db,
         event or f"{kind}.{target}",
@@ -81,4 +73,23 @@ def transition(
         workflow_id=workflow_id,
         data={"from": was, "to": target, **(data or {})},
     )
+    return was
+
+
+def state_of(db: Db, kind: str, ident: int) -> str | None:
+    """The state an object is in, None when there is no such row."""
+    state: str | None = db.value(f"SELECT state FROM {_TABLES[kind]} WHERE id = ?", (ident,))  # noqa: S608
+    return state
+
+
+def move(db: Transaction, kind: str, ident: int, target: str, *, source: tuple[str, ...] | str | None = None) -> str:
+    """The compare-and-swap of ``transition`` without an event of its own: the caller appends a fuller one."""
+    table = _TABLES[kind]
+    was = state_of(db, kind, ident)
+    if was is None:
+        raise NotFound(f"there is no {kind} {ident}", subject=f"{kind}:{ident}")
+    expected = (source,) if isinstance(source, str) else source
+    if (was, target) not in _EDGES[kind] or (expected is not None and was not in expected):
+        raise Conflict(f"it is {was}, so it can't become {target}", subject=f"{kind}:{ident}", state=was)
+    db.execute(f"UPDATE {table} SET state = ? WHERE id = ? AND state = ?", (target, ident, was))  # noqa: S608
     return str(was)

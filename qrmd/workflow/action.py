@@ -37,19 +37,19 @@ class Context(Protocol):
         attempt: 1 at the first try; counts on after a crash.
         slots: what earlier steps published.
         subject: ``appliance:12``.
+        elapsed: seconds since the first attempt of this step.
         key: unique for this step over all attempts; use it for idempotency outside (Message-ID, …).
     """
 
     workflow_id: int
     step_id: int
     attempt: int
+    elapsed: float
     slots: Mapping[str, Any]
     subject: str
     key: str
 
-    async def call(
-        self, lane: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def call(self, lane: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking function in the thread of ``lane`` (``host:1``, ``storage:2``)."""
         ...
 

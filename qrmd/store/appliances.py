@@ -1,0 +1,157 @@
+"""Rows of appliances with their NICs, volumes and resources, and what planners see of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from qrmd import events
+from qrmd.clock import now_us
+from qrmd.errors import Conflict
+from qrmd.model import (
+    Appliance,
+    ApplianceView,
+    Host,
+    Image,
+    Kernel,
+    Network,
+    NicView,
+    Resource,
+    Storage,
+    Volume,
+    VolumeView,
+)
+from qrmd.store import addresses, secrets
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.find import by_ref
+from qrmd.store.rows import dump, load
+
+
+def find(db: Db, ref: int | str) -> Appliance:
+    """One appliance by id or name. Raises NotFound."""
+    return load(Appliance, by_ref(db, "appliances", "appliance", ref))
+
+
+def add(db: Transaction, appliance: Appliance, actor: str, reason: str) -> int:
+    """Insert an appliance in state ``stopped`` (id and time are ours). Raises Conflict when the name is taken."""
+    try:
+        ident = db.insert(
+            "INSERT INTO appliances (name, image_id, virtualization_type, cpus, memory_mb, disk_mb, state, hostname,"
+            " kernel_id, networks, ssh_keys, login, owner, comment, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, 'stopped', ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                appliance.name,
+                appliance.image_id,
+                appliance.virtualization_type,
+                appliance.cpus,
+                appliance.memory_mb,
+                appliance.disk_mb,
+                appliance.hostname or appliance.name,
+                appliance.kernel_id,
+                dump(appliance.networks),
+                dump(appliance.ssh_keys),
+                appliance.login,
+                appliance.owner,
+                appliance.comment,
+                now_us(),
+            ),
+        )
+    except sqlite3.IntegrityError:
+        raise Conflict("an appliance of that name exists already", subject=f"appliance:{appliance.name}") from None
+    events.append(
+        db, "appliance.added", f"appliance:{ident}", actor=actor, reason=reason, data={"name": appliance.name}
+    )
+    return ident
+
+
+def view(
+    db: Db, ident: int, arguments: Mapping[str, Any], workflow: int, installation: str
+) -> ApplianceView:
+    """The appliance and all that is reserved for it."""
+    appliance = load(Appliance, _by_id(db, "appliances", ident))
+    image = load(Image, _by_id(db, "images", appliance.image_id))
+    return ApplianceView(
+        installation,
+        appliance,
+        image,
+        load(Storage, _by_id(db, "storages", image.storage_id)),
+        load(Kernel, _by_id(db, "kernels", appliance.kernel_id)) if appliance.kernel_id else None,
+        load(Resource, _by_id(db, "resources", appliance.resource_id)) if appliance.resource_id else None,
+        load(Host, _by_id(db, "hosts", appliance.host_id)) if appliance.host_id else None,
+        tuple(
+            NicView(nic, load(Network, _by_id(db, "networks", nic.network_id)))
+            for nic in addresses.of_appliance(db, ident)
+        ),
+        tuple(
+            VolumeView(volume, load(Storage, _by_id(db, "storages", volume.storage_id)))
+            for volume in volumes(db, ident)
+        ),
+        secrets.named(db, workflow),
+        dict(arguments),
+    )
+
+
+def _by_id(db: Db, table: str, ident: int) -> sqlite3.Row:
+    row = db.row(f"SELECT * FROM {table} WHERE id = ?", (ident,))  # noqa: S608 - our own table names
+    assert row is not None, (table, ident)  # noqa: S101 - foreign keys hold
+    return row
+
+
+def volumes(db: Db, appliance_id: int) -> list[Volume]:
+    """Disks in order of position."""
+    rows = db.rows("SELECT * FROM volumes WHERE appliance_id = ? ORDER BY position", (appliance_id,))
+    return [load(Volume, row) for row in rows]
+
+
+def add_volume(db: Transaction, appliance: Appliance, image: Image, position: int) -> Volume:
+    """Promise a disk of the appliance on the storage of its image."""
+    size = max(appliance.disk_mb, image.size_mb)
+    name = f"appliance-{appliance.id}-disk{position}"
+    ident = db.insert(
+        "INSERT INTO volumes (appliance_id, storage_id, position, name, format, size_mb) VALUES (?, ?, ?, ?, ?, ?)",
+        (appliance.id, image.storage_id, position, name, image.format, size),
+    )
+    return Volume(ident, appliance.id, image.storage_id, position, name, image.format, size)
+
+
+def mark_made(db: Transaction, appliance_id: int) -> None:
+    """Its disks exist outside now."""
+    db.execute("UPDATE volumes SET made = 1 WHERE appliance_id = ?", (appliance_id,))
+
+
+def drop_volumes(db: Transaction, appliance_id: int) -> list[Volume]:
+    """Forget its disks; returns what was promised."""
+    gone = volumes(db, appliance_id)
+    db.execute("DELETE FROM volumes WHERE appliance_id = ?", (appliance_id,))
+    return gone
+
+
+def assign_resource(db: Transaction, appliance: Appliance, host: Host | None, vtype: str, installation: str) -> int:
+    """Make the virtual machine's resource row, assigned to the appliance on a host."""
+    resource_id = db.insert(
+        "INSERT INTO resources (name, virtualization_type, uuid, state, host_id, cpus, memory_mb, appliance_id)"
+        " VALUES (?, ?, ?, 'assigned', ?, ?, ?, ?)",
+        (
+            appliance.name,
+            vtype,
+            str(uuid.uuid4()),
+            host.id if host else None,
+            appliance.cpus,
+            appliance.memory_mb,
+            appliance.id,
+        ),
+    )
+    identity = str(uuid.uuid5(uuid.UUID(installation), f"resource:{resource_id}"))
+    db.execute("UPDATE resources SET uuid = ? WHERE id = ?", (identity, resource_id))
+    db.execute(
+        "UPDATE appliances SET resource_id = ?, host_id = ? WHERE id = ?",
+        (resource_id, host.id if host else None, appliance.id),
+    )
+    return resource_id
+
+
+def detach_resource(db: Transaction, appliance_id: int) -> None:
+    """The appliance holds no resource any more."""
+    db.execute("UPDATE appliances SET resource_id = NULL, host_id = NULL WHERE id = ?", (appliance_id,))

@@ -1,0 +1,111 @@
+"""What hosts and storages have promised. Rows are the truth; the index is a cache of their sums.
+
+It is touched in the writer thread only, follows roll-backs, is rebuilt at start and compared by the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qrmd.placement import Candidate
+from qrmd.store.connection import Db, Transaction
+
+_HOSTS = """
+SELECT h.id, h.name, h.virtualization_type, h.state, h.cpus * h.cpu_overcommit AS cpus,
+    max(0, h.memory_mb * h.memory_overcommit - h.reserved_memory_mb) AS memory_mb,
+    coalesce(sum(r.cpus), 0) AS used_cpus, coalesce(sum(r.memory_mb), 0) AS used_memory_mb, count(r.id) AS machines
+FROM hosts h LEFT JOIN resources r ON r.host_id = h.id AND r.state <> 'removed'
+WHERE h.state <> 'removed' GROUP BY h.id ORDER BY h.id
+"""
+_STORAGES = """
+SELECT s.id, (SELECT coalesce(sum(size_mb), 0) FROM volumes WHERE storage_id = s.id)
+    + (SELECT coalesce(sum(size_mb), 0) FROM images WHERE storage_id = s.id AND state <> 'removed') AS used
+FROM storages s
+"""
+
+
+class Capacity:
+    """Sums per host and storage."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[int, Candidate] = {}
+        self._storages: dict[int, int] = {}
+
+    def rebuild(self, db: Db) -> None:
+        """Read everything from the rows."""
+        self._hosts = {candidate.host_id: candidate for candidate in read_hosts(db)}
+        self._storages = read_storages(db)
+
+    def candidates(self) -> Iterable[Candidate]:
+        """All hosts, by id. Not to be kept."""
+        return self._hosts.values()
+
+    def storage_used(self, storage_id: int) -> int:
+        """MiB promised on a storage."""
+        return self._storages.get(storage_id, 0)
+
+    def take(self, db: Transaction, host_id: int, cpus: int, memory_mb: int) -> None:
+        """A machine was placed on a host (negative: it left)."""
+        self._add(host_id, cpus, memory_mb)
+        db.on_rollback(lambda: self._add(host_id, -cpus, -memory_mb))
+
+    def take_storage(self, db: Transaction, storage_id: int, size_mb: int) -> None:
+        """A volume was promised on a storage (negative: it is gone)."""
+        self._storages[storage_id] = self._storages.get(storage_id, 0) + size_mb
+        db.on_rollback(lambda: self._give_storage(storage_id, size_mb))
+
+    def refresh_hosts(self, db: Transaction) -> None:
+        """Hosts were added, changed or removed: read them again now, and once more when that is rolled back."""
+        before = self._hosts
+        self._hosts = {candidate.host_id: candidate for candidate in read_hosts(db)}
+
+        def restore() -> None:
+            self._hosts = before
+
+        db.on_rollback(restore)
+
+    def differences(self, db: Db) -> list[str]:
+        """Where the index is not what the rows say (the audit shows it; empty is right)."""
+        wrong = [
+            f"host {true.name}: index {mine}, rows {true}"
+            for true in read_hosts(db)
+            if (mine := self._hosts.get(true.host_id)) != true
+        ]
+        wrong += [
+            f"storage {ident}: index {self._storages.get(ident, 0)} MiB, rows {used} MiB"
+            for ident, used in read_storages(db).items()
+            if self._storages.get(ident, 0) != used
+        ]
+        return wrong
+
+    def _add(self, host_id: int, cpus: int, memory_mb: int) -> None:
+        candidate = self._hosts[host_id]
+        candidate.used_cpus += cpus
+        candidate.used_memory_mb += memory_mb
+        candidate.machines += 1 if memory_mb > 0 else -1
+
+    def _give_storage(self, storage_id: int, size_mb: int) -> None:
+        self._storages[storage_id] -= size_mb
+
+
+def read_hosts(db: Db) -> list[Candidate]:
+    """Candidates with their sums, from the rows."""
+    return [
+        Candidate(
+            row["id"],
+            row["name"],
+            row["virtualization_type"],
+            row["state"],
+            row["cpus"],
+            row["memory_mb"],
+            row["used_cpus"],
+            row["used_memory_mb"],
+            row["machines"],
+        )
+        for row in db.rows(_HOSTS)
+    ]
+
+
+def read_storages(db: Db) -> dict[int, int]:
+    """MiB promised per storage, from the rows."""
+    return {row["id"]: row["used"] for row in db.rows(_STORAGES)}

@@ -1,0 +1,67 @@
+"""A workflow in memory: what the journal's rows say, for the engine to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from qrmd.states import StepState, WorkflowState
+from qrmd.workflow.kinds import WorkflowKind
+from qrmd.workflow.plan import Step
+
+
+@dataclass(slots=True)
+class LiveStep:
+    """One step's row, its plan, and how far it is."""
+
+    id: int
+    position: int
+    step: Step
+    state: StepState = StepState.PENDING
+    attempts: int = 0
+    began_at: int = 0
+    deadline: int = 0
+    wake_at: int = 0
+    note: str = ""
+    fault: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more to do for it on the way forward."""
+        return self.state in {StepState.DONE, StepState.DEBT, StepState.SKIPPED}
+
+    @property
+    def touched(self) -> bool:
+        """It may have changed something outside."""
+        return self.state not in {StepState.PENDING, StepState.UNDONE, StepState.SKIPPED}
+
+
+@dataclass(slots=True)
+class LiveWorkflow:
+    """One live workflow. ``sealed``: its secrets and those its arguments name, still encrypted."""
+
+    id: int
+    kind: WorkflowKind
+    subject_id: int
+    arguments: Mapping[str, Any]
+    actor: str
+    reason: str
+    state: WorkflowState
+    parent: int | None = None
+    steps: list[LiveStep] = field(default_factory=list)
+    slots: dict[str, Any] = field(default_factory=dict)
+    sealed: dict[int, bytes] = field(default_factory=dict)
+    fault: Mapping[str, Any] = field(default_factory=dict)
+    cancel: bool = False
+    running: bool = False
+    wake: bool = False
+    failures: int = 0
+    waiters: list[Deferred[None]] = field(default_factory=list)
+
+    @property
+    def subject(self) -> str:
+        """``appliance:12``."""
+        return f"{self.kind.subject_kind}:{self.subject_id}"
