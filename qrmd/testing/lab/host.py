@@ -19,6 +19,7 @@ from pathlib import Path
 from qrmd.process import run
 from qrmd.testing.lab.access import state_dir
 from qrmd.testing.lab.detachment import detach
+from qrmd.testing.lab.processes import track
 
 PID_FILE = "host.pid"
 BINDS = {
@@ -72,6 +73,9 @@ def _reap(directory: Path, libvirtd: int) -> None:
         while ended := _reap_one():
             if ended == libvirtd:
                 libvirtd = 0
+        if number == signal.SIGUSR1 and libvirtd and track(libvirtd) is None:
+            os.waitpid(libvirtd, 0)  # it is dead, only some of its threads take their time
+            libvirtd = 0
         if number == signal.SIGUSR1 and not libvirtd:
             libvirtd = _start_libvirtd(directory)
 

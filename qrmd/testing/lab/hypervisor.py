@@ -89,12 +89,20 @@ def thaw_libvirtd(access: LabAccess) -> None:
 
 
 def restart_libvirtd(access: LabAccess) -> None:
-    """Start libvirtd again if it was killed; it finds its guests, and answers when this returns."""
+    """Start libvirtd again if it was killed; when this returns it answers and has its guests in hand again.
+
+    Libvirt lists a guest before it has reached its monitor; a ``destroy`` in between ends the guest and is
+    reported as "domain not found".
+    """
     host = find_host(access)
     if host is None:
         raise StepFailed("the hypervisor does not run", subject=f"lab:{access.name}", hint="qrm lab up")
     send(host, signal.SIGUSR1)
     _wait_for_answer(access)
+    virsh = ["virsh", "--connect", access.libvirt_uri]
+    for guest in run([*virsh, "list", "--name"], timeout=30).stdout.split("\n"):
+        if guest:  # this query needs the monitor, and so it waits for it
+            run([*virsh, "domblkerror", guest], timeout=60, check=False)
 
 
 def _wait_for_answer(access: LabAccess) -> None:
