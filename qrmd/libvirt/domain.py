@@ -208,7 +208,7 @@ def check_uuid(uuid: str) -> str:
     with suppress(ValueError):
         if str(uuids.UUID(uuid)) == uuid:
             return uuid
-    raise InvalidInput(f"{ascii(uuid[:60])} is not a UUID in lower case with dashes")
+    raise InvalidInput(f"{uuid[:60]!a} is not a UUID in lower case with dashes")
 
 
 def _unless_so(verb: Any, is_so: Any) -> None:

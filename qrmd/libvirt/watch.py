@@ -19,8 +19,8 @@ from qrmd.drivers import MachineCallback, MachineInfo, MachineState
 from qrmd.errors import StepFailed
 from qrmd.libvirt.connection import Connection, Connections, quietly
 from qrmd.libvirt.deadlines import DEADLINES
-from qrmd.libvirt.domain import describe, label_of, lookup, tagged
 from qrmd.libvirt.domain import Tagged as _Tagged
+from qrmd.libvirt.domain import describe, label_of, lookup, tagged
 from qrmd.model import Host
 
 _LOOK_SECONDS = 10.0
