@@ -1,0 +1,1 @@
+"""DHCP and DNS forwarder for managed networks."""
