@@ -21,7 +21,7 @@ CONFIG = Config(max_size_mb=1 << 20, qemu_img_seconds=60)
 
 MAKE = {
     "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0"],
-    "blocks": ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "1024", "-O", "^extent,^has_journal"],
+    "blocks": ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "1024", "-O", "^extent,^64bit,^metadata_csum,^has_journal"],
     "btrfs": ["mkfs.btrfs", "-q", "-f"],
     "xfs": ["mkfs.xfs", "-q", "-f"],
 }

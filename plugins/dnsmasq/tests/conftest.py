@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def agents(space: Space, state_dir: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def agent(agents: Any) -> Agent:
+def agent(agents: Callable[[], Agent]) -> Agent:
     return agents()
 
 

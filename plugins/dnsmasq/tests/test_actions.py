@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from qrmd.model import Network
@@ -38,11 +38,11 @@ class Attempt:
         return function(*args)
 
 
-def settle(deed: Callable[..., Awaitable[Outcome]], args: dict[str, Any]) -> Done:
+def settle(deed: Callable[..., Coroutine[Any, Any, Outcome]], args: dict[str, Any]) -> Done:
     """Do it as often as it asks."""
 
     def again() -> Done | None:
-        outcome = asyncio.run(deed(Attempt(), args))  # type: ignore[arg-type]
+        outcome = asyncio.run(deed(Attempt(), args))
         assert isinstance(outcome, (Again, Done))
         return outcome if isinstance(outcome, Done) else None
 

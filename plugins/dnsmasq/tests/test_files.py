@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,7 +59,8 @@ def test_a_network_without_gateway_and_domain() -> None:
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("field", ["bridge", "cidr", "gateway", "domain"])
 def test_no_field_of_a_network_becomes_a_directive(field: str, value: str) -> None:
-    network = dataclasses.replace(NETWORK, **{field: value})
+    changed: dict[str, Any] = {field: value}
+    network = dataclasses.replace(NETWORK, **changed)
     if value == "" and field in {"gateway", "domain"}:
         return
     with pytest.raises(InvalidInput):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,14 @@ def test_a_killed_dnsmasq_comes_back(agent: Any, clients: Any, network: Network)
     agent.settle("reserve", network, WEB)
     client = clients()
     client.ask(MAC)
+
+    def another(gone: int) -> bool:
+        return agent.call("servers", "pid", 1) not in {None, gone}
+
     for _ in range(3):
         before = agent.pid(1)
         os.kill(before, signal.SIGKILL)
-        wait_until(lambda gone=before: agent.call("servers", "pid", 1) not in {None, gone}, what="a new dnsmasq")
+        wait_until(partial(another, before), what="a new dnsmasq")
     assert client.ask(MAC)["ip"] == WEB.address
     agent.settle("release", network, MAC)
 
