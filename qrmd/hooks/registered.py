@@ -33,7 +33,10 @@ class StateMachine:
 class Service(Protocol):
     """Something that runs while its plugin is started."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For logs and the plugin's page."""
+        ...
 
     async def start(self) -> None:
         """Begin. Raising quarantines the plugin."""
