@@ -32,7 +32,7 @@ Mount = Callable[[str, int], Path]
 @pytest.fixture(scope="session")
 def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     """Make and mount a file system of a kind and size (MiB); all are unmounted in the end."""
-    require("root", "qemu-img")
+    require("filesystems", "qemu-img")
     mounted: list[Path] = []
 
     def make(kind: str, size_mb: int) -> Path:
