@@ -16,6 +16,7 @@ from qrmd.workflow.action import Action
 from qrmd.workflow.plan import Step
 
 if TYPE_CHECKING:
+    from qrmd.auth.realms import Realm
     from qrmd.hooks.registered import Page, Service, StateMachine
     from qrmd.operations.registry import Verb
     from qrmd.store.connection import Transaction
@@ -62,6 +63,10 @@ class Specs:
     @hookspec
     def register_pages(self) -> Sequence[Page]:  # type: ignore[empty-body]
         """Web pages, with their place in the menu."""
+
+    @hookspec
+    def register_realms(self) -> Sequence[Realm]:  # type: ignore[empty-body]
+        """Sources of accounts that may log in. A name that another plugin serves is refused."""
 
     @hookspec
     def register_services(self) -> Sequence[Service]:  # type: ignore[empty-body]
@@ -112,7 +117,9 @@ class Specs:
     # ------------------------------------------------------------ on_*: after the commit, at least once
 
     @hookspec
-    def on_event(self, event: Event, db: Transaction, request: Callable[[str, Mapping[str, Any]], None]) -> None:
+    def on_event(
+        self, event: Event, db: Transaction, request: Callable[[str, Mapping[str, Any]], None]
+    ) -> None:
         """See an event, in order, at least once, in the writer thread.
 
         May write the plugin's own tables through ``db`` and ask for operations with ``request(verb, arguments)``
