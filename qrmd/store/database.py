@@ -67,6 +67,8 @@ class Store:
         self.counters = Counters()
         self.disk_full = False
         self._deliver = deliver
+        self._watcher: Callable[[int], None] | None = None
+        self._newest_event = 0
         self._ballast = path.with_name(path.name + ".ballast")
         self._queue: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
@@ -138,7 +140,19 @@ class Store:
         target.put(_Member(function, args, urgent, finished))
         return finished
 
+    def watch_commits(self, function: Callable[[int], None]) -> None:
+        """Call ``function(id of the newest event)`` in the writer thread after commits that appended events."""
+        self._watcher = function
+
     # ------------------------------------------------------------ writer
+
+    def _tell_watcher(self) -> None:
+        if self._watcher is None:
+            return
+        newest = self._tx.value("SELECT seq FROM sqlite_sequence WHERE name = 'events'") or 0
+        if newest != self._newest_event:
+            self._newest_event = newest
+            self._watcher(newest)
 
     def _write_loop(self) -> None:
         while True:
@@ -194,6 +208,7 @@ class Store:
             self._run_member(member)
         self._connection.execute("COMMIT")
         self._tx.committed()
+        self._tell_watcher()
         self.counters.commits += 1
         self.counters.members += len(group)
         self.counters.seconds += time.monotonic() - started
