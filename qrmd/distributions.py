@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from importlib import metadata
 
@@ -46,8 +47,10 @@ class Installed:
             try:
                 self._loaded = _checked(self.name, self.entry.load())
             except Exception as error:
-                self.fault = str(error) if isinstance(error, PluginFault) else _describe(error)
-                log.exception("plugin %s: %s", self.name, self.fault)
+                fault = str(error) if isinstance(error, PluginFault) else _describe(error)
+                if fault != self.fault:
+                    log.exception("plugin %s: %s", self.name, fault)
+                self.fault = fault
                 raise PluginFault(
                     self.fault, subject=f"plugin:{self.name}", hint="mend or reinstall its distribution"
                 ) from error
@@ -70,6 +73,23 @@ def find_installed() -> dict[str, Installed]:
         version = entry.dist.version if entry.dist is not None else ""
         found.setdefault(entry.name, Installed(entry.name, entry.module.partition(".")[0], version, entry))
     return found
+
+
+def in_order(installed: Mapping[str, Installed], names: Collection[str]) -> list[str]:
+    """``names`` with what they require before them; a circle is broken where it is met."""
+    ordered: list[str] = []
+
+    def visit(name: str, path: frozenset[str]) -> None:
+        if name in ordered or name in path or name not in names:
+            return
+        if name in installed:
+            for each in installed[name].manifest().requires:
+                visit(each, path | {name})
+        ordered.append(name)
+
+    for name in sorted(names):
+        visit(name, frozenset())
+    return ordered
 
 
 def _checked(name: str, plugin: type[Plugin]) -> type[Plugin]:

@@ -6,13 +6,14 @@ import logging
 import shutil
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 
 from qrmd.api import Plugin
 from qrmd.clock import SECOND, now_us
-from qrmd.distributions import Installed, find_installed
+from qrmd.distributions import Installed, find_installed, in_order
 from qrmd.drivers import Found
 from qrmd.errors import Conflict, InvalidInput, NotFound, PluginFault
 from qrmd.names import shown
@@ -99,9 +100,22 @@ class Plugins:
                 f"plugin {shown(name)} is not installed", hint="pip install it; qrm plugin list shows what there is"
             ) from None
 
+    @property
+    def config_dir(self) -> Path:
+        """Where the plugins' configuration files lie."""
+        return self._parts.config_dir
+
+    def offered(self, name: str) -> Offered:
+        """What a plugin registered; nothing while it is not started."""
+        return self._parts.registries.offered.get(name, Offered())
+
+    def packages(self) -> dict[str, str]:
+        """Import name of each started plugin's package → the plugin's name, for the watchdog."""
+        return {self.installed[name].package: name for name in self._started.names() if name in self.installed}
+
     async def dependents(self, name: str) -> list[str]:
         """Why a started plugin can't be stopped now, one sentence each; empty: it can."""
-        offered = self._parts.registries.offered.get(name, Offered())
+        offered = self.offered(name)
         found = await self._parts.store.read(rows.live_steps, name)
         found += await self._parts.store.read(
             rows.types_in_use,
@@ -168,7 +182,7 @@ class Plugins:
             raise Conflict(f"{', '.join(others)} require it", subject=f"plugin:{name}", hint="disable them first")
         owned = await self._parts.store.read(rows.owned_by, name)
         if owned and not leave:
-            raise _still_there(name, owned)
+            raise _still_there(name, owned, "say leave (they stay), or start it and stop it with withdraw")
         if not dry_run:
             await self._parts.store.write(rows.move, name, PluginState.INSTALLED, actor, reason)
         return Changed(PluginState.INSTALLED, {}, {})
@@ -242,7 +256,7 @@ class Plugins:
         if culprit is not None:
             culprit.forget()
         started = {name for name, row in known.items() if row.state is PluginState.STARTED}
-        for name in self._in_order(started):
+        for name in in_order(self.installed, started):
             await self._start_again(name)
 
     async def _start_again(self, name: str) -> None:
@@ -275,22 +289,6 @@ class Plugins:
         await self._started.put(installed.name, plugin, offered)
         return offered
 
-    def _in_order(self, names: set[str]) -> list[str]:
-        """What is required comes first; a circle is broken where it is met."""
-        ordered: list[str] = []
-
-        def visit(name: str, path: frozenset[str]) -> None:
-            if name in ordered or name in path or name not in names:
-                return
-            if name in self.installed:
-                for each in self.installed[name].manifest().requires:
-                    visit(each, path | {name})
-            ordered.append(name)
-
-        for name in sorted(names):
-            visit(name, frozenset())
-        return ordered
-
     # ------------------------------------------------------------ stop
 
     @_one_at_a_time
@@ -317,14 +315,14 @@ class Plugins:
         """
         row = await self._parts.store.read(rows.get, name)
         _expect(row, PluginState.STARTED, PluginState.QUARANTINED)
-        offered = self._parts.registries.offered.get(name, Offered())
+        offered = self.offered(name)
         if row.state is PluginState.STARTED:
             await self._drain(name, wait)
             if withdraw and not dry_run:
                 await self._withdraw(name, offered)
             owned = await self._parts.store.read(rows.owned_by, name)
             if owned and not leave and not (withdraw and dry_run):
-                raise _still_there(name, owned)
+                raise _still_there(name, owned, "say withdraw (they are removed) or leave (they stay)")
         if not dry_run:
             await self._started.take_out(name)
             await self._parts.store.write(rows.move, name, PluginState.ENABLED, actor, reason)
@@ -396,12 +394,12 @@ def _expect(row: rows.PluginRow, *states: PluginState) -> None:
         )
 
 
-def _still_there(name: str, owned: list[rows.OwnedRow]) -> Conflict:
+def _still_there(name: str, owned: list[rows.OwnedRow], hint: str) -> Conflict:
     some = ", ".join(f"{each.kind} {each.external_id} at {each.place}" for each in owned[:5])
     return Conflict(
         f"{len(owned)} things it made are still there: {some}",
         subject=f"plugin:{name}",
-        hint="say withdraw (they are removed) or leave (they stay)",
+        hint=hint,
         owned=len(owned),
     )
 

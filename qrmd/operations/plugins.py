@@ -1,0 +1,197 @@
+"""Verbs of plugins: what is installed, and what of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from qrmd.clock import to_iso
+from qrmd.config import load_plugin_config
+from qrmd.errors import ConfigInvalid, NotFound, PluginFault
+from qrmd.names import shown
+from qrmd.operations.call import Call
+from qrmd.operations.registry import ADMINISTER, LOOK, verb
+from qrmd.operations.schema import Length, Options, Range
+from qrmd.plugins import Changed
+from qrmd.states import PLUGIN_EDGES, PluginState
+from qrmd.store import outbox, plugins
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.keys import once
+
+Name = Annotated[str, Length(63)]
+
+
+@dataclass(frozen=True, slots=True)
+class StopOptions(Options):
+    """Attributes of a stop.
+
+    Attributes:
+        wait: seconds to let live steps end before it is refused.
+        leave: things that the plugin made stay where they are.
+        withdraw: things that the plugin made are removed first.
+    """
+
+    wait: Annotated[float, Range(0, 600)] = 0.0
+    leave: bool = False
+    withdraw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DisableOptions(Options):
+    """Attributes of a disable. ``leave``: things that the plugin made stay where they are."""
+
+    leave: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeOptions(Options):
+    """Attributes of a purge. ``confirm``: the plugin's name once more."""
+
+    confirm: Annotated[str, Length(63)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnparkOptions(Options):
+    """Attributes of an unpark. ``skip``: forget the event instead of showing it again."""
+
+    skip: bool = False
+
+
+@verb("plugin.list", roles=LOOK)
+async def list_plugins(call: Call) -> list[dict[str, Any]]:
+    """All installed plugins: name, title, description, kind, version, state, fault, requires."""
+    rows = await call.core.plugins.discover()
+    return [_summary(call, row) for row in rows.values()]
+
+
+@verb("plugin.get", roles=LOOK)
+async def get_plugin(call: Call, name: Name) -> dict[str, Any]:
+    """One plugin: what it offers, how far it observes, what keeps it from being stopped, what it made."""
+    rows = await call.core.plugins.discover()
+    if name not in rows:
+        raise NotFound(f"there is no plugin {shown(name)}", hint="qrm plugin list")
+    started = rows[name].state is PluginState.STARTED
+    cursor, newest, parked, owned = await call.read(_observed, name)
+    offered = call.core.plugins.offered(name)
+    return {
+        **_summary(call, rows[name]),
+        "next": [edge.reason for edge in PLUGIN_EDGES if edge.source == rows[name].state and "." in edge.reason],
+        "offers": offered.as_dict(),
+        "depended_on_by": await call.core.plugins.dependents(name) if started else [],
+        "owned": owned,
+        "config": _config_problem(call, name),
+        "parked": [{**asdict(each), "at": to_iso(each.at)} for each in parked],
+        **({"cursor": {**asdict(cursor), "behind": newest - cursor.event_id}} if cursor else {}),
+    }
+
+
+@verb("plugin.enable", roles=ADMINISTER, changes=True)
+async def enable_plugin(call: Call, name: Name, options: Options = Options()) -> dict[str, Any]:  # noqa: B008 - frozen
+    """Make a plugin's tables. None of its code runs yet; what it requires must be enabled."""
+    return await _change(call, name, options, call.core.plugins.enable)
+
+
+@verb("plugin.start", roles=ADMINISTER, changes=True)
+async def start_plugin(call: Call, name: Name, options: Options = Options()) -> dict[str, Any]:  # noqa: B008
+    """Run an enabled or quarantined plugin: its types, verbs and pages appear at once. Returns what appears."""
+    return await _change(call, name, options, call.core.plugins.start)
+
+
+@verb("plugin.stop", roles=ADMINISTER, changes=True)
+async def stop_plugin(call: Call, name: Name, options: StopOptions = StopOptions()) -> dict[str, Any]:
+    """Stop a plugin: what it registered vanishes at once. Refused, with the reasons, while it is needed."""
+    more = {"wait": options.wait, "leave": options.leave, "withdraw": options.withdraw}
+    return await _change(call, name, options, call.core.plugins.stop, **more)
+
+
+@verb("plugin.disable", roles=ADMINISTER, changes=True)
+async def disable_plugin(call: Call, name: Name, options: DisableOptions = DisableOptions()) -> dict[str, Any]:
+    """Forget that a stopped plugin was enabled. Its data stays until it is purged."""
+    return await _change(call, name, options, call.core.plugins.disable, leave=options.leave)
+
+
+@verb("plugin.purge", roles=ADMINISTER, changes=True)
+async def purge_plugin(call: Call, name: Name, options: PurgeOptions = PurgeOptions()) -> dict[str, Any]:
+    """Drop all data of a disabled plugin for good. Say so: ``{"confirm": "<its name>"}``."""
+    return await _change(call, name, options, call.core.plugins.purge, confirm=options.confirm)
+
+
+@verb("plugin.unpark", roles=ADMINISTER, changes=True)
+async def unpark_event(
+    call: Call,
+    name: Name,
+    event_id: Annotated[int, Range(1, 2**53)],
+    options: UnparkOptions = UnparkOptions(),
+) -> dict[str, Any]:
+    """Show a started plugin an event again that it could not digest, or skip it (``{"skip": true}``)."""
+    if options.dry_run:
+        return {"dry_run": True, "event": event_id, "skip": options.skip}
+    if options.skip:
+        await call.core.store.write(
+            outbox.unpark, name, event_id, "plugin.event_skipped", call.actor.name, options.reason
+        )
+    else:
+        await call.core.outbox.retry(name, event_id, call.actor.name, options.reason)
+    return {"event": event_id, "skipped": options.skip}
+
+
+def _summary(call: Call, row: plugins.PluginRow) -> dict[str, Any]:
+    installed = call.core.plugins.installed.get(row.name)
+    if installed is None:
+        fault = "its distribution is not installed any more"
+        return {"id": row.id, "name": row.name, "state": row.state.value, "fault": fault, "version": ""}
+    manifest = installed.manifest()
+    return {
+        "id": row.id,
+        "name": row.name,
+        "state": row.state.value,
+        "fault": row.fault or installed.fault,
+        "version": installed.version,
+        "title": manifest.title,
+        "description": manifest.description,
+        "kind": manifest.kind,
+        "requires": list(manifest.requires),
+    }
+
+
+def _observed(db: Db, name: str) -> tuple[outbox.Cursor | None, int, list[outbox.Parked], list[dict[str, Any]]]:
+    owned = [asdict(each) for each in plugins.owned_by(db, name, 100)]
+    return outbox.cursor(db, name), outbox.last_event(db), outbox.parked(db, name), owned
+
+
+def _config_problem(call: Call, name: str) -> str:
+    """What is wrong with its file; empty: nothing."""
+    try:
+        load_plugin_config(call.core.plugins.config_dir, name, call.core.plugins.find(name).load().config_type)
+    except (ConfigInvalid, PluginFault, NotFound) as error:
+        return str(error)
+    return ""
+
+
+async def _change(
+    call: Call, name: str, options: Options, change: Callable[..., Awaitable[Changed]], **more: Any
+) -> dict[str, Any]:
+    """Change a plugin once per key; the same key gets the first answer."""
+    if options.key and not options.dry_run:
+        try:
+            known: dict[str, Any] = await call.core.store.write(
+                once, call.actor.name, call.verb, options.key, _not_yet
+            )
+        except _Unknown:
+            pass
+        else:
+            return known
+    changed = await change(name, call.actor.name, options.reason, dry_run=options.dry_run, **more)
+    answer = {"name": name, **changed.as_dict(), **({"dry_run": True} if options.dry_run else {})}
+    if options.key and not options.dry_run:
+        await call.core.store.write(once, call.actor.name, call.verb, options.key, lambda _db: answer)
+    return answer
+
+
+class _Unknown(Exception):  # noqa: N818 - a signal between two functions
+    """The key has not been used yet."""
+
+
+def _not_yet(_db: Transaction) -> dict[str, Any]:
+    raise _Unknown
