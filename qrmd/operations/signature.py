@@ -116,10 +116,14 @@ def _limits(limits: list[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for limit in limits:
         if isinstance(limit, Range):
-            found |= {"least": limit.least, "most": limit.most}
+            found |= {"least": _whole(limit.least), "most": _whole(limit.most)}
         elif isinstance(limit, Length):
             found["longest"] = limit.most
     return found
+
+
+def _whole(number: float) -> float:
+    return int(number) if number == int(number) else number
 
 
 def _fields(cls: Any) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ def collect(store: Store, counts: Mapping[tuple[str, str], int], rpc: XmlRpc, si
         _one("qrmd_store_write_seconds_total", "counter", "Time spent in write transactions.", counters.seconds),
         _one("qrmd_store_disk_full", "gauge", "1 while the disk of the database is full.", int(store.disk_full)),
         _one("qrmd_http_requests_total", "counter", "HTTP requests of the admin port.", site.requests),
-        _one("qrmd_http_refused_total", "counter", "Bodies cut off at 1 MiB.", site.refused),
+        _one("qrmd_http_refused_total", "counter", "Bodies cut off because they were too large.", site.refused),
         _one("qrmd_http_connections", "gauge", "Open connections of the admin port.", len(site.channels)),
         _one("qrmd_rpc_calls_total", "counter", "XML-RPC calls.", rpc.calls),
         _one("qrmd_rpc_faults_total", "counter", "XML-RPC calls answered by a fault.", rpc.faults),

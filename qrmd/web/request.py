@@ -33,18 +33,20 @@ class Limits:
     """What one peer may take.
 
     Attributes:
+        body: bytes of a request's body.
         idle: seconds without a byte.
         per_address: connections at once from one address.
         in_total: connections at once.
     """
 
+    body: int = MAX_BODY
     idle: float = 60.0
     per_address: int = 256
     in_total: int = 2048
 
 
 class Request(server.Request):
-    """A request whose body is in memory and at most ``MAX_BODY`` long."""
+    """A request whose body is in memory and not longer than the site allows."""
 
     channel: Channel
     content: BytesIO
@@ -57,7 +59,7 @@ class Request(server.Request):
         """Take a part of the body unless it is too much."""
         if self.channel.refused:
             return
-        if self.content.tell() + len(data) > MAX_BODY:
+        if self.content.tell() + len(data) > self.channel.site.limits.body:
             self.content = BytesIO()
             self.channel.refuse()
             return
@@ -138,7 +140,7 @@ class Channel(http.HTTPChannel):
         super().rawDataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        if self.length is not None and self.length > MAX_BODY:
+        if self.length is not None and self.length > self.site.limits.body:
             self.refuse()
             return
         super().allHeadersReceived()
@@ -152,7 +154,7 @@ class Channel(http.HTTPChannel):
         """Answer 413 and close; what still comes is thrown away, for a moment, so that the answer can be read."""
         self.refused = True
         self.site.refused += 1
-        body = b"the body is larger than 1 MiB; send less, or in parts\n"
+        body = b"the body is larger than %d bytes; send less, or in parts\n" % self.site.limits.body
         self.transport.write(
             b"HTTP/1.1 413 Content Too Large\r\nServer: qrmd\r\nConnection: close\r\n"
             b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
