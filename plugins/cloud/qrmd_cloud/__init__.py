@@ -1,0 +1,1 @@
+"""Cloud users order servers, an administrator approves, CCUs pay for them."""

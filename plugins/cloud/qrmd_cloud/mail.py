@@ -1,0 +1,78 @@
+"""Mail templates: a subject line, an empty line, the text. Secrets and results are filled in only when it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+SECRET = "$secret"  # noqa: S105 - the mark of a reference
+SLOT = "$slot"
+
+_ENVIRONMENT = jinja2.Environment(
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,  # noqa: S701 - plain text
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A mail's subject and text, both in Jinja2."""
+
+    subject: str
+    text: str
+
+
+def load_templates() -> dict[str, Template]:
+    """All ``templates/mail/<name>.txt`` by name; called once, when the plugin is constructed."""
+    home = resources.files("qrmd_cloud") / "templates" / "mail"
+    found = {}
+    for file in home.iterdir():
+        subject, _, text = file.read_text(encoding="utf-8").partition("\n\n")
+        found[file.name.removesuffix(".txt")] = Template(subject.removeprefix("Subject: "), text)
+    return found
+
+
+def secret(reference: str) -> dict[str, str]:
+    """A variable that stands for a secret. A mark of its own: text that a user wrote can never be one."""
+    return {SECRET: reference}
+
+
+def slot(name: str) -> dict[str, str]:
+    """A variable that stands for what an earlier step published."""
+    return {SLOT: name}
+
+
+def resolve(value: Any, open_secret: Callable[[str], str], slots: Mapping[str, Any]) -> Any:
+    """The value with its references filled in. What a slot holds is taken as it is, never resolved again."""
+    match value:
+        case {"$secret": reference, **rest} if not rest:
+            return open_secret(reference)
+        case {"$slot": name, **rest} if not rest:
+            return slots[name]
+        case dict():
+            return {key: resolve(each, open_secret, slots) for key, each in value.items()}
+        case list() | tuple():
+            return [resolve(each, open_secret, slots) for each in value]
+    return value
+
+
+def render(template: str, variables: Mapping[str, Any]) -> str:
+    """Fill in a template; a variable that is missing is an error."""
+    return _ENVIRONMENT.from_string(template).render(variables)
+
+
+def arguments(template: Template, recipient: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a ``mail.send`` step. The subject is filled in now, so it may name no secret and no slot."""
+    return {
+        "to": recipient,
+        "subject": " ".join(render(template.subject, variables).split()),
+        "template": template.text,
+        "variables": dict(variables),
+    }
