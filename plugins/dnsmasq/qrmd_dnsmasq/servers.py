@@ -15,7 +15,7 @@ from pathlib import Path
 
 from qrmd.api import Network, QrmdError, StepFailed
 from qrmd_dnsmasq.config import Config
-from qrmd_dnsmasq.files import Places, Reservation
+from qrmd_dnsmasq.files import Places, Reservation, check_mac
 from qrmd_dnsmasq.server import Server, read_leases, read_reservations
 from qrmd_dnsmasq.stale import end_stale
 
@@ -76,12 +76,17 @@ class Servers:
             self._watched.clear()
 
     def refresh(self, networks: Iterable[Network]) -> None:
-        """Serve these networks and no others."""
+        """Serve these networks and no others, save those on which something is still reserved.
+
+        The list may be older than a reservation on a network added since; such a network is kept too, unless
+        its bridge is another's now.
+        """
         wanted = {network.id: network for network in networks}
+        bridges = {network.bridge for network in wanted.values()}
         with self._lock:
-            gone = set(self._watched) - set(wanted)
-        for number in gone:
-            self.drop(number)
+            for number in set(self._watched) - set(wanted):
+                if not self._in_use(number) or self._watched[number].server.network.bridge in bridges:
+                    self.drop(number)
         for network in wanted.values():
             try:
                 self.ensure(network)
@@ -140,8 +145,8 @@ class Servers:
         """
         with self._lock:
             watched = self._watched.get(number)
-            if watched is None:  # nobody serves these files: the whole directory is left over
-                shutil.rmtree(self._places(number).directory, ignore_errors=True)
+            if watched is None:
+                self._remove_unserved(number, mac)
                 return
             waiting = watched.server.release(mac)
             pause = select.poll()
@@ -151,6 +156,14 @@ class Servers:
                 pause.poll(50)
                 waiting = watched.server.release(mac)
         raise StepFailed(f"still waiting for {waiting}", subject=f"network:{number}", hint="try again")
+
+    def _remove_unserved(self, number: int, mac: str) -> None:
+        """No process holds these files. The lease file goes with the directory, after the last reservation."""
+        places = self._places(number)
+        for directory in (places.hosts, places.names):
+            (directory / check_mac(mac).replace(":", "-")).unlink(missing_ok=True)
+        if not self.reservations(number):
+            shutil.rmtree(places.directory, ignore_errors=True)
 
     def numbers(self) -> list[int]:
         """Ids of networks that are served or of which something is left."""

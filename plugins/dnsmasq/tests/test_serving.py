@@ -197,14 +197,41 @@ def test_the_audit_finds_and_removes(agent: Any, clients: Any, network: Network,
     assert (conf_of(state_dir).parent / "leases").read_text() == ""
 
 
-def test_what_is_left_of_a_dropped_network_is_audited(agent: Any, network: Network) -> None:
+def test_a_network_is_served_until_nothing_is_reserved_on_it(agent: Any, network: Network) -> None:
+    """The list of networks may be older than the reservation."""
     agent.settle("reserve", network, WEB)
+    before = agent.pid(1)
+    agent.call("servers", "refresh", [])
+    assert agent.pid(1) == before
+    agent.settle("release", network, MAC)
     agent.call("servers", "refresh", [])
     assert agent.call("servers", "pid", 1) is None
-    assert agent.call("auditor", "places") == ["network:1"]
-    [found] = agent.call("auditor", "owned", "network:1")
-    agent.call("auditor", "remove_found", found)
     assert agent.call("auditor", "places") == []
+
+
+def test_what_is_left_of_a_removed_network_is_audited(agents: Any, network: Network) -> None:
+    first = agents()
+    for mac, address in ((MAC, "10.9.1.15"), (OTHER, "10.9.1.16")):
+        first.settle("reserve", network, dataclasses.replace(WEB, mac=mac, address=address))
+    first.end()
+    second = agents()  # the network was removed meanwhile
+    second.call("servers", "refresh", [])
+    assert second.call("auditor", "places") == ["network:1"]
+    found = second.call("auditor", "owned", "network:1")
+    assert {one.external_id for one in found} == {MAC, OTHER}
+    second.call("auditor", "remove_found", found[0])
+    assert second.call("auditor", "owned", "network:1") == found[1:]
+    second.call("auditor", "remove_found", found[1])
+    assert second.call("auditor", "places") == []
+
+
+def test_a_bridge_goes_over_to_another_network(agent: Any, clients: Any, network: Network) -> None:
+    agent.settle("reserve", network, WEB)
+    successor = dataclasses.replace(network, id=9, name="next")
+    agent.call("servers", "refresh", [successor])
+    agent.settle("reserve", successor, dataclasses.replace(WEB, mac=OTHER))
+    assert clients().ask(OTHER)["ip"] == WEB.address
+    assert agent.call("auditor", "places") == ["network:1", "network:9"]
 
 
 def test_the_machines_own_dnsmasq_is_left_alone(agent: Any, network: Network, state_dir: Path) -> None:
