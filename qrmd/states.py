@@ -190,6 +190,8 @@ APPLIANCE_EDGES = (
 
 IMAGE_EDGES = (
     Edge(I.NEW, I.CLONING, "image.import or image.clone"),
+    Edge(I.NEW, I.IDLE, "image.add: the volume was there already"),
+    Edge(I.NEW, I.REMOVED, "import or clone refused"),
     Edge(I.CLONING, I.IDLE, "content there and checked"),
     Edge(I.CLONING, I.REMOVED, "import or clone undone"),
     Edge(I.CLONING, I.ERROR, "workflow stuck"),

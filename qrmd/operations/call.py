@@ -26,11 +26,13 @@ class Call:
         core: the parts of the daemon.
         actor: who asks.
         verb: name of the verb.
+        parent: the workflow whose step asks, None for everybody else.
     """
 
     core: Core
     actor: Actor
     verb: str
+    parent: int | None = None
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
         """``function(db, *args)`` on a snapshot."""
@@ -50,15 +52,30 @@ class Call:
         )
 
     async def start(
-        self, operation: str, subject_id: int, arguments: Mapping[str, Any], options: Options
+        self,
+        operation: str,
+        subject_id: int,
+        arguments: Mapping[str, Any],
+        options: Options,
+        secrets: Mapping[str, str] | None = None,
     ) -> int | dict[str, Any]:
-        """Run an operation as a workflow: its id, or the plan when it is a dry run."""
+        """Run an operation as a workflow: its id, or the plan when it is a dry run.
+
+        ``secrets``: values by name; the workflow keeps them sealed and the plan sees references only.
+        """
         if options.dry_run:
             plan = await self.core.engine.rehearse(operation, subject_id, arguments, self.actor)
             return plan.as_dict()
         key = f"{self.actor.name}:{options.key}" if options.key else None
         return await self.core.engine.start(
-            operation, subject_id, arguments, actor=self.actor, reason=options.reason, key=key
+            operation,
+            subject_id,
+            arguments,
+            actor=self.actor,
+            reason=options.reason,
+            key=key,
+            parent=self.parent,
+            secrets=secrets,
         )
 
     async def ask(self, verb: str, *arguments: Any) -> Any:
@@ -66,7 +83,9 @@ class Call:
         return await dispatch(self.core, self.actor, verb, arguments)
 
 
-async def dispatch(core: Core, actor: Actor, name: str, arguments: Sequence[Any]) -> Any:
+async def dispatch(
+    core: Core, actor: Actor, name: str, arguments: Sequence[Any], parent: int | None = None
+) -> Any:
     """Call a verb by name: the one way in for XML-RPC, web, CLI, plugins and workflow steps.
 
     Raises:
@@ -77,7 +96,7 @@ async def dispatch(core: Core, actor: Actor, name: str, arguments: Sequence[Any]
     verb = core.verbs.get(name)
     if actor.role not in verb.roles:
         raise Forbidden(f"the role {actor.role} may not call {name}", subject=actor.name)
-    return await verb.function(Call(core, actor, name), *_converted(verb, arguments))
+    return await verb.function(Call(core, actor, name, parent), *_converted(verb, arguments))
 
 
 def _converted(verb: Verb, arguments: Sequence[Any]) -> list[Any]:

@@ -114,7 +114,9 @@ class Registry:
         """
         for each in verbs:
             if each.name in self._verbs:
-                raise ValueError(f"verb {each.name} of plugin {plugin} is taken by {self._verbs[each.name].plugin}")
+                raise ValueError(
+                    f"verb {each.name} of plugin {plugin} is taken by {self._verbs[each.name].plugin}"
+                )
         self._verbs.update({each.name: each.owned_by(plugin) for each in verbs})
 
     def remove(self, plugin: str) -> None:

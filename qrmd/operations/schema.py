@@ -203,7 +203,9 @@ def _struct(cls: type[T]) -> Convert:
             raise _wrong(path, "a struct", value)
         for key in value:
             if key not in members:
-                raise InvalidInput(f"{path} has no key {shown(str(key))}", hint="known: " + ", ".join(members))
+                raise InvalidInput(
+                    f"{path} has no key {shown(str(key))}", hint="known: " + ", ".join(members)
+                )
         missing = sorted(required - set(value))
         if missing:
             raise InvalidInput(f"{path} lacks {', '.join(missing)}")

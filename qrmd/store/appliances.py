@@ -155,3 +155,30 @@ def assign_resource(db: Transaction, appliance: Appliance, host: Host | None, vt
 def detach_resource(db: Transaction, appliance_id: int) -> None:
     """The appliance holds no resource any more."""
     db.execute("UPDATE appliances SET resource_id = NULL, host_id = NULL WHERE id = ?", (appliance_id,))
+
+
+def keep_placement(db: Transaction, appliance_id: int, candidates: list[dict[str, Any]]) -> None:
+    """Keep why it was placed where it is."""
+    db.execute("UPDATE appliances SET placement = ? WHERE id = ?", (dump({"candidates": candidates}), appliance_id))
+
+
+def set_active_since_now(db: Transaction, appliance_id: int) -> None:
+    """It answers from now on."""
+    db.execute("UPDATE appliances SET active_at = ? WHERE id = ?", (now_us(), appliance_id))
+
+
+def resource_of(db: Db, appliance_id: int) -> int | None:
+    """Id of the resource it holds."""
+    ident: int | None = db.value("SELECT resource_id FROM appliances WHERE id = ?", (appliance_id,))
+    return ident
+
+
+def find_resource(db: Db, ident: int) -> Resource:
+    """One resource by id."""
+    return load(Resource, _by_id(db, "resources", ident))
+
+
+def change(db: Transaction, ident: int, values: Mapping[str, Any]) -> None:
+    """Set columns of a stopped appliance; names are ours, never a caller's."""
+    names = ", ".join(f"{name} = ?" for name in values)
+    db.execute(f"UPDATE appliances SET {names} WHERE id = ?", (*values.values(), ident))  # noqa: S608 - our names

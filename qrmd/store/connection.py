@@ -11,6 +11,7 @@ import sqlite_utils
 
 from qrmd.vault import Vault
 
+Row = sqlite3.Row
 Params = Sequence[Any] | Mapping[str, Any]
 
 

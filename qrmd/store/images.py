@@ -80,3 +80,23 @@ def save_content(db: Transaction, ident: int, fmt: str, size_mb: int, sha256: st
         "UPDATE images SET format = ?, size_mb = ?, sha256 = ? WHERE id = ?", (fmt, size_mb, sha256, ident)
     )
     return replace(find(db, ident), format=fmt, size_mb=size_mb, sha256=sha256)
+
+
+def set_size(db: Transaction, ident: int, size_mb: int) -> None:
+    """What it is going to be."""
+    db.execute("UPDATE images SET size_mb = ? WHERE id = ?", (size_mb, ident))
+
+
+def set_volume(db: Transaction, ident: int, volume: str) -> None:
+    """Where its content lies."""
+    db.execute("UPDATE images SET volume = ? WHERE id = ?", (volume, ident))
+
+
+def sweep_unbegun(db: Transaction) -> list[int]:
+    """Images whose row was made and whose workflow never began (a crash between the two)."""
+    rows = db.rows(
+        "SELECT id FROM images WHERE state = 'new' AND NOT EXISTS"
+        " (SELECT 1 FROM workflows w WHERE w.subject = 'image:' || images.id AND w.state IN"
+        " ('planning', 'running', 'undoing', 'stuck'))"
+    )
+    return [row["id"] for row in rows]

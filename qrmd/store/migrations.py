@@ -12,7 +12,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from qrmd.clock import now_us
-from qrmd.model import Role, Severity
+from qrmd.model import Severity
 from qrmd.states import (
     ApplianceState,
     HostState,
@@ -22,6 +22,7 @@ from qrmd.states import (
     StepState,
     WorkflowState,
 )
+from qrmd.store import users
 
 core = Migrations("core")
 
@@ -51,12 +52,6 @@ CREATE TABLE requested (
     id INTEGER PRIMARY KEY AUTOINCREMENT, plugin TEXT NOT NULL, key TEXT NOT NULL UNIQUE,
     verb TEXT NOT NULL, arguments TEXT NOT NULL) STRICT;
 
-CREATE TABLE users (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL {one_of("role", Role)},
-    password_hash TEXT NOT NULL, created_at INTEGER NOT NULL) STRICT;
-CREATE TABLE tokens (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
-    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, last_used_at INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE keys (
     actor TEXT NOT NULL, key TEXT NOT NULL, verb TEXT NOT NULL, result TEXT NOT NULL, at INTEGER NOT NULL,
@@ -165,6 +160,7 @@ def m001_first_tables(db: sqlite_utils.Database) -> None:
     """All tables of the first release, and the identity of this installation."""
     for statement in _statements(SCHEMA):
         db.conn.execute(statement)
+    users.create(db.conn)
     db.conn.execute("INSERT INTO meta (key, value) VALUES ('installation', ?)", (str(uuid.uuid4()),))
     db.conn.execute("INSERT INTO meta (key, value) VALUES ('created_at', ?)", (str(now_us()),))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -10,10 +11,12 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from qrmd.clock import to_iso
+
 T = TypeVar("T")
 
 
-def load(cls: type[T], row: Mapping[str, Any]) -> T:
+def load(cls: type[T], row: sqlite3.Row | Mapping[str, Any]) -> T:
     """Build ``cls`` from a row whose columns have the names of its fields (others are ignored)."""
     return cls(**{name: convert(row[name]) for name, convert in _loaders(cls)})  # type: ignore[operator]
 
@@ -46,3 +49,24 @@ def _same(value: Any) -> Any:
 def dump(value: Any) -> str:
     """JSON text as columns keep it: compact, keys sorted, so that equal values are equal text."""
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def shape(row: sqlite3.Row) -> dict[str, Any]:
+    """A row as interfaces show it: JSON columns decoded, times as ISO 8601, a time of 0 is none."""
+    return {name: _shown(name, row[name]) for name in row.keys()}  # noqa: SIM118 - a Row iterates over values
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name in JSON_COLUMNS and isinstance(value, str):
+        return json.loads(value)
+    if name in TIME_COLUMNS:
+        return to_iso(value) if value else None
+    return value
+
+
+JSON_COLUMNS = frozenset(
+    {"facts", "candidates", "dns", "networks", "ssh_keys", "placement", "arguments", "fault", "data", "result", "args"}
+)
+TIME_COLUMNS = frozenset(
+    {"at", "created_at", "seen_at", "active_at", "started_at", "ended_at", "began_at", "wake_at", "deadline"}
+)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ENDED = frozenset({WorkflowState.DONE, WorkflowState.UNDONE, WorkflowState.ABANDONED, WorkflowState.STUCK})
 
 
-class _Rehearsed(Exception):
+class _RehearsedError(Exception):
     """Carries the view out of a transaction that must not commit."""
 
 
@@ -62,6 +62,7 @@ class Engine:
         reason: str = "",
         key: str | None = None,
         parent: int | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> int:
         """Moves 1 to 3; the workflow then runs by itself. Returns its id.
 
@@ -69,7 +70,7 @@ class Engine:
             PreconditionFailed: refused; nothing has changed.
         """
         kind = self._kind(operation)
-        request = Request(kind, subject_id, arguments, actor, reason, key, parent)
+        request = Request(kind, subject_id, arguments, actor, reason, key, parent, secrets or {})
         taken = await self._take_over(request)
         if taken is not None:
             return taken
@@ -93,10 +94,10 @@ class Engine:
     async def rehearse(self, operation: str, subject_id: int, arguments: Mapping[str, Any], actor: Actor) -> Plan:
         """The plan of an operation: move 1 in a savepoint that is rolled back, then move 2."""
         kind = self._kind(operation)
-        request = Request(kind, subject_id, arguments, actor, "", None, None)
+        request = Request(kind, subject_id, arguments, actor, "", None, None, {})
         try:
             await self._parts.store.write(_begin_and_roll_back, request)
-        except _Rehearsed as rehearsed:
+        except _RehearsedError as rehearsed:
             return self._plan(kind, request.subject, rehearsed.args[0], arguments)
         raise AssertionError("a rehearsal always rolls back")
 
@@ -313,7 +314,7 @@ def _stuck_step(live: LiveWorkflow) -> LiveStep:
 
 
 def _begin_and_roll_back(db: Transaction, request: Request) -> None:
-    raise _Rehearsed(journal.begin(db, request).view)
+    raise _RehearsedError(journal.begin(db, request).view)
 
 
 def age(live: LiveWorkflow) -> float:

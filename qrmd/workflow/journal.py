@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from qrmd.errors import Busy, Conflict, NotFound
 from qrmd.model import Actor, Severity
 from qrmd.states import StepState, WorkflowState
 from qrmd.store import secrets
-from qrmd.store.connection import Db, Transaction
+from qrmd.store.connection import Db, Row, Transaction
 from qrmd.store.rows import dump
 from qrmd.store.transitions import move, state_of, transition
 from qrmd.vault import references
@@ -36,6 +35,7 @@ class Request:
     reason: str
     key: str | None
     parent: int | None
+    secrets: Mapping[str, str]
 
     @property
     def subject(self) -> str:
@@ -70,6 +70,8 @@ def begin(db: Transaction, request: Request) -> Begun:
             return Begun(known["id"], None, {}, existing=True)
     check_source(db, kind, request.subject_id)
     ident = _insert(db, request)
+    for name, value in request.secrets.items():
+        secrets.keep(db, ident, name, value)
     kind.reserve(db, request.subject_id, request.arguments, ident)
     view = kind.view(db, request.subject_id, request.arguments, ident)
     named = references(dump(dict(request.arguments)))
@@ -101,7 +103,7 @@ def check_source(db: Db, kind: WorkflowKind, subject_id: int) -> None:
         )
 
 
-def live_on(db: Db, subject: str) -> sqlite3.Row | None:
+def live_on(db: Db, subject: str) -> Row | None:
     """The live workflow of a subject, if there is one."""
     return db.row(
         f"SELECT id, operation, state, actor, reason FROM workflows WHERE subject = ? AND state IN {LIVE}",  # noqa: S608
@@ -420,7 +422,7 @@ def load_debtors(db: Db, kinds: Mapping[str, WorkflowKind]) -> list[LiveWorkflow
     return [_load(db, row, kinds[row["operation"]]) for row in rows if row["operation"] in kinds]
 
 
-def _load(db: Db, row: sqlite3.Row, kind: WorkflowKind) -> LiveWorkflow:
+def _load(db: Db, row: Row, kind: WorkflowKind) -> LiveWorkflow:
     arguments = json.loads(row["arguments"])
     live = LiveWorkflow(
         row["id"],
@@ -445,7 +447,7 @@ def _load(db: Db, row: sqlite3.Row, kind: WorkflowKind) -> LiveWorkflow:
     return live
 
 
-def _load_step(row: sqlite3.Row) -> LiveStep:
+def _load_step(row: Row) -> LiveStep:
     slots = json.loads(row["provides"])
     step = Step(
         row["action"],

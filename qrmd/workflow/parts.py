@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
+from qrmd.timers import Timers
 
 from qrmd.hooks.calls import Hooks
 from qrmd.model import Actor
@@ -37,6 +37,6 @@ class Parts:
     kinds: Mapping[str, WorkflowKind]
     lanes: Lanes
     vault: Vault
-    clock: IReactorTime
+    clock: Timers
     ask: Ask
     abort: Callable[[str], None]

@@ -32,7 +32,7 @@ class _Carried:
     result: Mapping[str, Any]
 
 
-class _Failed(Exception):
+class _FailedError(Exception):
     """A step gave up; ``args[0]`` is the fault as a dict."""
 
 
@@ -70,7 +70,7 @@ class Runner:
                 continue
             try:
                 outcome = await self._attempt(live, step, carried)
-            except _Failed as failure:
+            except _FailedError as failure:
                 return await self._give_up(live, step, failure.args[0])
             if isinstance(outcome, _Carried):
                 carried = outcome
@@ -148,7 +148,7 @@ class Runner:
             await self._parts.store.write_urgently(journal.debt, live, step, fault, wake_at)
             step.state, step.wake_at, step.fault = StepState.DEBT, wake_at, fault
             return None
-        raise _Failed(fault)
+        raise _FailedError(fault)
 
     async def _failed(
         self, live: LiveWorkflow, step: LiveStep, state: StepState, error: QrmdError, pause: float

@@ -1,0 +1,108 @@
+"""The parts of a daemon, as verbs see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from qrmd.auth import Authenticator
+from qrmd.backups import Backups
+from qrmd.deployment.lifecycle import Lifecycle
+from qrmd.deployment.places import Reach
+from qrmd.hooks.calls import Hooks
+from qrmd.model import Actor
+from qrmd.operations.call import Call, dispatch
+from qrmd.operations.registry import Registry
+from qrmd.outbox import Outbox
+from qrmd.plugins import Plugins
+from qrmd.registries import Registries
+from qrmd.settings import Settings
+from qrmd.store.capacity import Capacity
+from qrmd.store.connection import Transaction
+from qrmd.store.database import Store
+from qrmd.threads import Lanes
+from qrmd.workflow.engine import Engine
+
+T = TypeVar("T")
+
+
+class _RehearsedError(Exception):
+    """Carries a result out of a transaction that must not commit."""
+
+
+@dataclass(slots=True)
+class Core:
+    """Everything a verb may reach. Built in ``daemon.py``; nothing in here is global.
+
+    Attributes:
+        problems: why the daemon is not ready, as sentences (empty: it is).
+    """
+
+    installation: str
+    store: Store
+    hooks: Hooks
+    registries: Registries
+    lanes: Lanes
+    engine: Engine
+    outbox: Outbox
+    plugins: Plugins
+    auth: Authenticator
+    settings: Settings
+    backups: Backups
+    capacity: Capacity
+    lifecycle: Lifecycle
+    reach: Reach
+    starting: list[str] = field(default_factory=list)
+
+    @property
+    def verbs(self) -> Registry:
+        """The verbs there are now."""
+        return self.registries.verbs
+
+    def problems(self) -> list[str]:
+        """Why the daemon is not ready, one sentence each."""
+        found = list(self.starting)
+        if self.store.disk_full:
+            found.append(f"the disk of {self.store.path} is full: new work is refused")
+        if self.lanes.abandoned:
+            found.append(f"{self.lanes.abandoned} calls to hosts never ended")
+        return found
+
+    async def rehearse(self, function: Callable[..., T], *args: Any) -> T:
+        """What ``function(db, *args)`` would return; everything it did is rolled back."""
+        try:
+            await self.store.write(_run_and_roll_back, function, args)
+        except _RehearsedError as rehearsed:
+            result: T = rehearsed.args[0]
+            return result
+        raise AssertionError("a rehearsal always rolls back")
+
+    async def ask(
+        self,
+        actor: Actor,
+        verb: str,
+        arguments: Mapping[str, Any],
+        options: Mapping[str, Any],
+        parent: int | None = None,
+    ) -> Any:
+        """Call a verb with arguments by name; ``options`` go to its last parameter."""
+        found = self.verbs.get(verb)
+        given: list[Any] = []
+        for parameter in found.parameters:
+            if parameter.name == "options" and found.changes:
+                given.append({**arguments.get("options", {}), **options})
+            elif parameter.name in arguments:
+                given.append(arguments[parameter.name])
+            else:
+                given.append(parameter.default)
+        return await dispatch(self, actor, verb, given, parent)
+
+    def call(self, actor: Actor, verb: str = "") -> Call:
+        """A call context for somebody, for pages that make several calls."""
+        return Call(self, actor, verb)
+
+
+def _run_and_roll_back(db: Transaction, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    raise _RehearsedError(function(db, *args))
+

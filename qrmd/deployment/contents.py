@@ -1,0 +1,111 @@
+"""Actions on the content of images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qrmd.deployment.places import Reach, storage_of
+from qrmd.drivers import OwnerTag, StorageDriver, VolumeFacts
+from qrmd.errors import InvalidInput, StepFailed
+from qrmd.model import Storage
+from qrmd.store import images
+from qrmd.workflow.action import Context, Done, Outcome
+
+Args = Mapping[str, Any]
+
+BLOCK = 2**20
+
+
+class ImportImage:
+    """An image's volume holds what a file holds. Arguments: ``storage volume path format sha256 installation image``."""
+
+    name = "core.import_image"
+    timeout = 3600.0
+    retries = 1
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    async def do(self, ctx: Context, args: Args) -> Outcome:
+        """Check header and checksum, copy, keep what it turned out to be."""
+        storage = storage_of(args["storage"])
+        driver = self._reach.deployment(storage)
+        tag = OwnerTag(args["installation"], ctx.subject)
+        facts, digest = await self._reach.on_storage(ctx, storage, _import, driver, storage, tag, dict(args))
+        await ctx.write(images.save_content, args["image"], facts.format, facts.size_mb, digest)
+        return Done({"size_mb": facts.size_mb, "sha256": digest})
+
+    async def undo(self, ctx: Context, args: Args) -> Outcome:
+        """Remove the volume and its half-made parts."""
+        storage = storage_of(args["storage"])
+        driver = self._reach.deployment(storage)
+        await self._reach.on_storage(ctx, storage, driver.remove, storage, args["volume"])
+        return Done()
+
+
+def _import(driver: StorageDriver, storage: Storage, tag: OwnerTag, args: Args) -> tuple[VolumeFacts, str]:
+    path = Path(args["path"])
+    digest = file_digest(path)
+    if args["sha256"] and digest != args["sha256"]:
+        raise InvalidInput(f"its SHA-256 is {digest}, not {args['sha256']}", subject=str(path))
+    present = driver.find(storage, args["volume"])
+    if present is None or not present.complete:
+        present = driver.import_file(storage, args["volume"], path, args["format"], tag)
+    return present, digest
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hex. Raises InvalidInput when it can't be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise InvalidInput(f"it can't be read: {error.strerror}", subject=str(path)) from None
+    return digest.hexdigest()
+
+
+class CopyImage(ImportImage):
+    """An image's volume is a full copy of another's. Arguments: ``storage source volume size_mb installation image``."""
+
+    name = "core.copy_image"
+
+    async def do(self, ctx: Context, args: Args) -> Outcome:
+        """Copy; the checksum of a copy is not taken, its size is."""
+        storage = storage_of(args["storage"])
+        driver = self._reach.deployment(storage)
+        tag = OwnerTag(args["installation"], ctx.subject)
+        facts = await self._reach.on_storage(
+            ctx, storage, driver.copy, storage, args["source"], args["volume"], args["size_mb"], tag
+        )
+        await ctx.write(images.save_content, args["image"], facts.format, facts.size_mb, "")
+        return Done({"size_mb": facts.size_mb})
+
+
+class ResizeImage:
+    """An image's volume is as large as wanted. Arguments: ``storage volume size_mb image``."""
+
+    name = "core.resize_image"
+    timeout = 600.0
+    retries = 2
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    async def do(self, ctx: Context, args: Args) -> Outcome:
+        """Grow."""
+        storage = storage_of(args["storage"])
+        driver = self._reach.deployment(storage)
+        facts = await self._reach.on_storage(
+            ctx, storage, driver.resize, storage, args["volume"], args["size_mb"]
+        )
+        await ctx.write(images.save_content, args["image"], facts.format, facts.size_mb, "")
+        return Done({"size_mb": facts.size_mb})
+
+    async def undo(self, ctx: Context, args: Args) -> Outcome:
+        """A grown image stays grown: shrinking could cut its file system."""
+        raise StepFailed("growing an image is not undone", subject=ctx.subject)

@@ -1,0 +1,321 @@
+"""Verbs about appliances and the resources they run on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from qrmd import events
+from qrmd.errors import Conflict, InvalidInput, NoCapacity
+from qrmd.model import Appliance, Host
+from qrmd.operations.call import Call
+from qrmd.operations.images import check_login
+from qrmd.operations.inputs import Cpus, HostName, Memory, Name, Ref, SshKey, Text
+from qrmd.operations.registry import LOOK, OPERATE, verb
+from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, convert
+from qrmd.placement import Requirement, choose, explain, shortage
+from qrmd.states import ApplianceState
+from qrmd.store import addresses, appliances, hosts, images, places
+from qrmd.store.capacity import read_hosts, read_storages
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.find import page
+from qrmd.store.rows import dump, shape
+from qrmd.workflow.journal import live_on
+
+_OPTIONS, _LIST = Options(), ListOptions()
+FIELDS = (
+    "id", "name", "image_id", "virtualization_type", "cpus", "memory_mb", "disk_mb", "state", "hostname", "kernel_id",
+    "resource_id", "host_id", "networks", "ssh_keys", "login", "owner", "comment", "created_at", "active_at",
+)  # fmt: skip
+_TYPE = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+
+def check_type(value: str) -> str:
+    """``any`` or the name of a virtualization type."""
+    if not _TYPE.fullmatch(value):
+        raise InvalidInput("that is not a virtualization type", hint="any, kvm-vm, …")
+    return value
+
+
+Type = Annotated[str, Check(check_type)]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplianceSpec:
+    """What an appliance is made of.
+
+    Attributes:
+        type: virtualization type, or ``any``.
+        disk_mb: MiB of its disk (0: as large as the image).
+        networks: one NIC each, in order.
+        hostname: (empty: its name).
+        login: whom the seed gives the login to (empty: as the image says).
+        kernel: boot this instead of what the disk has (empty: the disk's).
+        owner: shown, and used by plugins to find their own.
+    """
+
+    name: Name
+    image: Ref
+    cpus: Cpus = 1
+    memory_mb: Memory = 512
+    disk_mb: Annotated[int, Range(0, 2**26)] = 0
+    type: Type = "any"
+    networks: tuple[Ref, ...] = ()
+    hostname: HostName | None = None
+    ssh_keys: tuple[SshKey, ...] = ()
+    login: Annotated[str, Check(check_login)] | None = None
+    kernel: Ref = ""
+    owner: Text = ""
+    comment: Text = ""
+
+
+@verb("appliance.add", roles=OPERATE, changes=True)
+async def appliance_add(call: Call, spec: ApplianceSpec, options: Options = _OPTIONS) -> Any:
+    """Define an appliance; nothing runs yet. Returns its id."""
+    return await call.change(options, _add, spec, call.actor.name, options.reason)
+
+
+def _add(db: Transaction, spec: ApplianceSpec, actor: str, reason: str) -> int:
+    return appliances.add(db, _resolved(db, spec, actor), actor, reason)
+
+
+def _resolved(db: Db, spec: ApplianceSpec, actor: str) -> Appliance:
+    """The appliance of a spec, names looked up. Raises NotFound."""
+    image = images.find(db, spec.image)
+    if len(spec.networks) > 8:
+        raise InvalidInput("an appliance has at most 8 NICs")
+    return Appliance(
+        0,
+        spec.name,
+        image.id,
+        spec.type,
+        spec.cpus,
+        max(spec.memory_mb, image.min_memory_mb),
+        max(spec.disk_mb, image.size_mb, 1),
+        ApplianceState.STOPPED,
+        spec.hostname or spec.name.replace(".", "-"),
+        places.find_kernel(db, spec.kernel).id if spec.kernel else None,
+        networks=tuple(places.find_network(db, each).id for each in spec.networks),
+        ssh_keys=spec.ssh_keys,
+        login=spec.login or image.default_user,
+        owner=spec.owner or actor,
+        comment=spec.comment,
+    )
+
+
+@verb("appliance.list", roles=LOOK)
+async def appliance_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
+    """Appliances, a page at a time."""
+    return await call.read(_list, options)
+
+
+def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    return [shape(row) for row in page(db, "appliances", FIELDS, options, condition="state <> 'removed'")]
+
+
+@verb("appliance.get", roles=LOOK)
+async def appliance_get(call: Call, appliance: Ref) -> dict[str, Any]:
+    """One appliance: NICs, disks, where it runs and why there, its live workflow, and what it still owes."""
+    return await call.read(_get, appliance)
+
+
+def _get(db: Db, ref: int | str) -> dict[str, Any]:
+    found = appliances.find(db, ref)
+    shown = shape(db.rows("SELECT * FROM appliances WHERE id = ?", (found.id,))[0])
+    subject = f"appliance:{found.id}"
+    live = live_on(db, subject)
+    debts = db.rows(
+        "SELECT s.title, s.fault, s.workflow_id FROM steps s JOIN workflows w ON w.id = s.workflow_id"
+        " WHERE s.state = 'debt' AND w.subject = ?",
+        (subject,),
+    )
+    return {
+        **shown,
+        "nics": [
+            {"network": each.network_id, "mac": each.mac, "address": each.address}
+            for each in addresses.of_appliance(db, found.id)
+        ],
+        "volumes": [
+            {"storage": each.storage_id, "name": each.name, "size_mb": each.size_mb, "made": each.made}
+            for each in appliances.volumes(db, found.id)
+        ],
+        "workflow": dict(live) if live else None,
+        "degraded": bool(debts),
+        "debts": [shape(each) for each in debts],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSpec:
+    """What can be changed while it is stopped; what is left off stays."""
+
+    cpus: Cpus | None = None
+    memory_mb: Memory | None = None
+    hostname: HostName | None = None
+    ssh_keys: tuple[SshKey, ...] | None = None
+    comment: Text | None = None
+    type: Type | None = None
+
+
+@verb("appliance.update", roles=OPERATE, changes=True)
+async def appliance_update(call: Call, appliance: Ref, spec: UpdateSpec, options: Options = _OPTIONS) -> Any:
+    """Change a stopped appliance. Returns its id."""
+    return await call.change(options, _update, appliance, spec, call.actor.name, options.reason)
+
+
+def _update(db: Transaction, ref: int | str, spec: UpdateSpec, actor: str, reason: str) -> int:
+    found = appliances.find(db, ref)
+    subject = f"appliance:{found.id}"
+    if found.state is not ApplianceState.STOPPED or live_on(db, subject):
+        raise Conflict(f"it is {found.state}; only a stopped appliance is changed", subject=subject, hint="stop it")
+    wanted: dict[str, Any] = {
+        "cpus": spec.cpus,
+        "memory_mb": spec.memory_mb,
+        "hostname": spec.hostname,
+        "ssh_keys": None if spec.ssh_keys is None else dump(spec.ssh_keys),
+        "comment": spec.comment,
+        "virtualization_type": spec.type,
+    }
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    if changes:
+        appliances.change(db, found.id, changes)
+        events.append(db, "appliance.updated", subject, actor=actor, reason=reason, data={"fields": sorted(changes)})
+    return found.id
+
+
+@verb("appliance.start", roles=OPERATE, changes=True)
+async def appliance_start(
+    call: Call, appliance: Ref, password: Annotated[str, Length(200)] = "", options: Options = _OPTIONS
+) -> Any:
+    """Start an appliance on the best host. Returns the workflow's id, or the plan.
+
+    ``password`` is for its first login, when it has no ssh key; it is kept sealed and never shown.
+    """
+    found = await call.read(appliances.find, appliance)
+    if password.startswith("secret:") and call.parent is not None:
+        return await call.start("appliance.start", found.id, {"password": password}, options)
+    return await call.start("appliance.start", found.id, {}, options, {"password": password} if password else None)
+
+
+@dataclass(frozen=True, slots=True)
+class StopOptions(Options):
+    """``grace_seconds``: how long the guest may take to power off before the plug is pulled."""
+
+    grace_seconds: Annotated[int, Range(0, 3600)] = 30
+
+
+_STOP = StopOptions()
+
+
+@verb("appliance.stop", roles=OPERATE, changes=True)
+async def appliance_stop(call: Call, appliance: Ref, options: StopOptions = _STOP) -> Any:
+    """Stop an appliance; its disk and addresses stay. During a start it undoes that. Returns the workflow's id."""
+    return await _end(call, "appliance.stop", appliance, options)
+
+
+@verb("appliance.restart", roles=OPERATE, changes=True)
+async def appliance_restart(call: Call, appliance: Ref, options: StopOptions = _STOP) -> Any:
+    """Power an appliance off and on again where it is. Returns the workflow's id, or the plan."""
+    return await _end(call, "appliance.restart", appliance, options)
+
+
+@verb("appliance.remove", roles=OPERATE, changes=True)
+async def appliance_remove(call: Call, appliance: Ref, options: StopOptions = _STOP) -> Any:
+    """Remove a stopped appliance with its disk and addresses. Returns the workflow's id, or the plan."""
+    return await _end(call, "appliance.remove", appliance, options)
+
+
+async def _end(call: Call, operation: str, appliance: Ref, options: StopOptions) -> Any:
+    found = await call.read(appliances.find, appliance)
+    return await call.start(operation, found.id, {"grace_seconds": options.grace_seconds}, options)
+
+
+# ------------------------------------------------------------ explain
+
+
+@verb("appliance.explain", roles=LOOK)
+async def appliance_explain(
+    call: Call, appliance: Any, quantity: Annotated[int, Range(1, 1000)] = 1
+) -> dict[str, Any]:
+    """Where an appliance (id or name) or so many of a spec would go, with a verdict for each candidate host.
+
+    Raises NoCapacity with the number that is missing when they do not all fit.
+    """
+    if isinstance(appliance, Mapping):
+        spec = convert(ApplianceSpec, {"name": "explained", **appliance}, "spec")
+        return await call.read(_explain_spec, call, spec, quantity)
+    return await call.read(_explain_known, call, convert(Ref, appliance, "appliance"))
+
+
+def _explain_known(db: Db, call: Call, ref: int | str) -> dict[str, Any]:
+    found = appliances.find(db, ref)
+    if found.resource_id is not None:
+        return {"placed": True, "host_id": found.host_id, "candidates": found.placement.get("candidates", [])}
+    return _explain(db, call, found, 1)
+
+
+def _explain_spec(db: Db, call: Call, spec: ApplianceSpec, quantity: int) -> dict[str, Any]:
+    return _explain(db, call, _resolved(db, spec, call.actor.name), quantity)
+
+
+def _explain(db: Db, call: Call, appliance: Appliance, quantity: int) -> dict[str, Any]:
+    image = images.find(db, appliance.image_id)
+    storage = places.find_storage(db, image.storage_id)
+    requirement = Requirement(appliance.virtualization_type, appliance.cpus, appliance.memory_mb, storage.host_id)
+    candidates = [each for each in read_hosts(db) if each.virtualization_type in call.core.registries.virtualization]
+    first = explain(requirement, candidates)
+    _check_disk(db, storage.id, appliance.disk_mb * quantity)
+    _check_addresses(db, appliance.networks, quantity)
+    chosen = []
+    for number in range(quantity):
+        best = choose(requirement, candidates)
+        if best is None:
+            verdicts = explain(requirement, candidates)
+            missing = shortage(verdicts)
+            raise NoCapacity(
+                f"{number} of {quantity} fit; the next lacks "
+                + (", ".join(f"{amount} {what}" for what, amount in missing.items()) or "a host that can take it"),
+                hint="ask for less, or wait until capacity is free",
+                missing=missing,
+                candidates=[each.as_dict() for each in verdicts],
+            )
+        best.used_cpus += requirement.cpus
+        best.used_memory_mb += requirement.memory_mb
+        chosen.append(best.name)
+    return {"placed": False, "hosts": chosen, "candidates": [each.as_dict() for each in first]}
+
+
+def _check_disk(db: Db, storage_id: int, wanted: int) -> None:
+    storage = places.find_storage(db, storage_id)
+    lacking = read_storages(db)[storage_id] + wanted - int(storage.capacity_mb * storage.overcommit)
+    if lacking > 0:
+        raise NoCapacity(f"storage {storage.name} lacks {lacking} MiB", missing={"disk_mb": lacking})
+
+
+def _check_addresses(db: Db, networks: tuple[int, ...], quantity: int) -> None:
+    for ident in set(networks):
+        network = places.find_network(db, ident)
+        lacking = networks.count(ident) * quantity - addresses.free(db, network)
+        if lacking > 0:
+            raise NoCapacity(f"network {network.name} lacks {lacking} addresses", missing={"addresses": lacking})
+
+
+@verb("appliance.console_log", roles=LOOK)
+async def appliance_console_log(
+    call: Call, appliance: Ref, limit: Annotated[int, Range(1, 262_144)] = 65_536
+) -> str:
+    """The last bytes that a running appliance wrote to its serial console."""
+    view = await call.read(_machine, appliance)
+    driver = call.core.reach.virtualization(view[0])
+    text: str = await call.core.lanes.call(f"host:{view[0].id}:query", driver.console_log, view[0], view[1], limit)
+    return text
+
+
+def _machine(db: Db, ref: int | str) -> tuple[Host, str]:
+    found = appliances.find(db, ref)
+    if found.resource_id is None or found.host_id is None:
+        raise Conflict("it has no machine", subject=f"appliance:{found.id}", hint="start it")
+    return hosts.find(db, found.host_id), appliances.find_resource(db, found.resource_id).uuid
+

@@ -1,0 +1,183 @@
+"""Verbs about hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from qrmd.drivers import HostFacts
+from qrmd.errors import Conflict, InvalidInput, QrmdError
+from qrmd.model import Host
+from qrmd.operations.call import Call
+from qrmd.operations.inputs import Name, Ref, Text, Uri
+from qrmd.operations.registry import LOOK, OPERATE, verb
+from qrmd.operations.schema import ListOptions, Options, Range
+from qrmd.states import HostState
+from qrmd.store import hosts
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.find import page
+from qrmd.store.rows import shape
+from qrmd.store.transitions import transition
+
+_OPTIONS, _LIST = Options(), ListOptions()
+FIELDS = (
+    "id", "name", "uri", "virtualization_type", "state", "cpus", "memory_mb", "cpu_overcommit", "memory_overcommit",
+    "reserved_memory_mb", "facts", "seen_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """A host to add.
+
+    Attributes:
+        uri: how its driver reaches it, ``qemu:///system``, ``qemu+ssh://root@node1/system``.
+        type: virtualization type it runs.
+        cpu_overcommit: virtual processors per real one.
+        memory_overcommit: promised memory per real memory.
+        reserved_memory_mb: MiB that stay with the host itself.
+    """
+
+    name: Name
+    uri: Uri
+    type: Text = "kvm-vm"
+    cpu_overcommit: Annotated[float, Range(0.1, 64)] = 4.0
+    memory_overcommit: Annotated[float, Range(0.1, 8)] = 1.0
+    reserved_memory_mb: Annotated[int, Range(0, 2**20)] = 512
+
+
+@verb("host.add", roles=OPERATE, changes=True)
+async def host_add(call: Call, spec: HostSpec, options: Options = _OPTIONS) -> Any:
+    """Add a host: it is reached and looked at first; what is missing is said. Returns its id."""
+    facts = await look(call, Host(0, spec.name, spec.uri, spec.type, HostState.NEW))
+    if facts.problems:
+        raise Conflict(
+            "; ".join(facts.problems), subject=f"host:{spec.name}", hint="mend that, then add it again",
+            problems=list(facts.problems),
+        )  # fmt: skip
+    return await call.change(options, _add, call, spec, facts, options.reason)
+
+
+async def look(call: Call, host: Host) -> HostFacts:
+    """What a host says of itself. Raises InvalidInput for a type that nobody serves, StepFailed when it is silent."""
+    driver = call.core.registries.virtualization.get(host.virtualization_type)
+    if driver is None:
+        served = ", ".join(sorted(call.core.registries.virtualization)) or "none"
+        raise InvalidInput(
+            f"no started plugin serves the type {host.virtualization_type!r:.80}", hint=f"served now: {served}"
+        )
+    if not driver.capabilities.blocking:
+        return driver.check(host)
+    return await call.core.lanes.call(f"host:{host.id or host.uri}:query", driver.check, host)
+
+
+def _add(db: Transaction, call: Call, spec: HostSpec, facts: HostFacts, reason: str) -> int:
+    limits = {
+        "cpu_overcommit": spec.cpu_overcommit,
+        "memory_overcommit": spec.memory_overcommit,
+        "reserved_memory_mb": spec.reserved_memory_mb,
+    }
+    ident = hosts.add(db, spec.name, spec.uri, spec.type, limits, call.actor.name, reason)
+    hosts.save_facts(db, ident, facts.cpus, facts.memory_mb, _kept(facts))
+    transition(db, "host", ident, HostState.UP, event="host.reached", actor=call.actor.name, reason=reason)
+    call.core.capacity.refresh_hosts(db)
+    return ident
+
+
+def _kept(facts: HostFacts) -> dict[str, Any]:
+    return {
+        "hostname": facts.hostname,
+        "version": facts.version,
+        "machine_uuid": facts.machine_uuid,
+        "problems": list(facts.problems),
+    }
+
+
+@verb("host.list", roles=LOOK)
+async def host_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
+    """Hosts, a page at a time."""
+    return await call.read(_list, options)
+
+
+def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    return [shape(row) for row in page(db, "hosts", FIELDS, options, condition="state <> 'removed'")]
+
+
+@verb("host.get", roles=LOOK)
+async def host_get(call: Call, host: Ref) -> dict[str, Any]:
+    """One host: its facts, what it has promised, and the appliances on it."""
+    return await call.read(_get, host)
+
+
+def _get(db: Db, ref: int | str) -> dict[str, Any]:
+    found = hosts.find(db, ref)
+    row = db.row(
+        "SELECT coalesce(sum(cpus), 0) AS used_cpus, coalesce(sum(memory_mb), 0) AS used_memory_mb,"
+        " count(*) AS machines FROM resources WHERE host_id = ? AND state <> 'removed'",
+        (found.id,),
+    )
+    shown = shape(db.rows("SELECT * FROM hosts WHERE id = ?", (found.id,))[0])
+    appliances = db.rows(
+        "SELECT id, name, state, cpus, memory_mb FROM appliances WHERE host_id = ? AND state <> 'removed'", (found.id,)
+    )
+    return {**shown, **dict(row or {}), "appliances": [dict(each) for each in appliances]}
+
+
+@verb("host.remove", roles=OPERATE, changes=True)
+async def host_remove(call: Call, host: Ref, options: Options = _OPTIONS) -> Any:
+    """Remove a host that nothing uses; nothing is changed on it."""
+    return await call.change(options, _remove, call, host, options.reason)
+
+
+def _remove(db: Transaction, call: Call, ref: int | str, reason: str) -> bool:
+    found = hosts.find(db, ref)
+    users = hosts.users_of(db, found.id)
+    owned = db.value("SELECT count(*) FROM owned WHERE place = ?", (f"host:{found.id}",))
+    if users or owned:
+        raise Conflict(
+            f"{', '.join(users[:5]) or f'{owned} things of ours'} still on it",
+            subject=f"host:{found.id}",
+            hint="remove those first; audit.leftovers names what is owned",
+            users=users[:100],
+        )
+    transition(db, "host", found.id, HostState.REMOVED, actor=call.actor.name, reason=reason)
+    call.core.capacity.refresh_hosts(db)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceOptions(Options):
+    """``enabled``: True: no new machines are placed there; False: back to work."""
+
+    enabled: bool = True
+
+
+_MAINTENANCE = MaintenanceOptions()
+
+
+@verb("host.maintenance", roles=OPERATE, changes=True)
+async def host_maintenance(call: Call, host: Ref, options: MaintenanceOptions = _MAINTENANCE) -> Any:
+    """Take a host out of placement, or (``enabled`` False) bring it back. What runs there goes on running."""
+    found = await call.read(hosts.find, host)
+    if not options.enabled:
+        await look(call, found)
+    return await call.change(options, _maintain, call, found, options)
+
+
+def _maintain(db: Transaction, call: Call, host: Host, options: MaintenanceOptions) -> str:
+    target = HostState.MAINTENANCE if options.enabled else HostState.UP
+    if hosts.state_of(db, host.id) is not target:
+        transition(db, "host", host.id, target, actor=call.actor.name, reason=options.reason)
+        call.core.capacity.refresh_hosts(db)
+    return target.value
+
+
+@verb("host.check", roles=OPERATE)
+async def host_check(call: Call, host: Ref) -> dict[str, Any]:
+    """Reach a host now and say what it says of itself and what is missing."""
+    found = await call.read(hosts.find, host)
+    try:
+        facts = await look(call, found)
+    except QrmdError as error:
+        return {"reached": False, "fault": error.as_dict()}
+    return {"reached": True, "cpus": facts.cpus, "memory_mb": facts.memory_mb, **_kept(facts)}

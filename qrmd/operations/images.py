@@ -1,0 +1,167 @@
+"""Verbs about images."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from qrmd.errors import Conflict, InvalidInput, NotFound
+from qrmd.model import Image
+from qrmd.operations.call import Call
+from qrmd.operations.inputs import Megabytes, Memory, Name, Path, Ref
+from qrmd.operations.registry import LOOK, OPERATE, verb
+from qrmd.operations.schema import Check, ListOptions, Options
+from qrmd.settings import one_of
+from qrmd.states import ImageState
+from qrmd.store import images, places
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.find import page
+from qrmd.store.rows import shape
+from qrmd.store.transitions import transition
+
+_OPTIONS, _LIST = Options(), ListOptions()
+FIELDS = (
+    "id", "name", "storage_id", "volume", "format", "size_mb", "state", "sha256", "source", "default_user",
+    "min_memory_mb", "created_at",
+)  # fmt: skip
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+
+
+def check_sha256(value: str) -> str:
+    """64 hex digits or nothing."""
+    if value and not _SHA256.fullmatch(value):
+        raise InvalidInput("that is not a SHA-256 in lower-case hex")
+    return value
+
+
+def check_login(value: str) -> str:
+    """A Unix user name."""
+    if not _LOGIN.fullmatch(value):
+        raise InvalidInput("that is not a Unix user name", hint="a-z, 0-9, _ and -, beginning with a letter")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """An image to import or add.
+
+    Attributes:
+        path: absolute path of the file on the server (import), or name of the volume on the storage (add).
+        format: ``raw`` or ``qcow2``; the file's header must agree.
+        sha256: checked before anything is made (empty: not).
+        default_user: whom the seed gives the login to.
+    """
+
+    name: Name
+    storage: Ref
+    path: Path
+    format: one_of("raw", "qcow2") = "qcow2"  # type: ignore[valid-type]
+    sha256: Annotated[str, Check(check_sha256)] = ""
+    default_user: Annotated[str, Check(check_login)] = "root"
+    min_memory_mb: Memory = 32
+
+
+@verb("image.import", roles=OPERATE, changes=True)
+async def image_import(call: Call, spec: ImageSpec, options: Options = _OPTIONS) -> Any:
+    """Copy an image file of the server onto a storage. Returns the workflow's id, or the plan."""
+    storage = await call.read(places.find_storage, spec.storage)
+    path = FilePath(spec.path)
+    if not path.is_absolute():
+        raise InvalidInput("path must be absolute")
+    driver = call.core.reach.deployment(storage)
+    facts = await call.core.lanes.call(f"storage:{storage.id}", driver.inspect, storage, path, spec.format)
+    image = _image(spec, storage.id, facts.size_mb, f"file:{spec.path}")
+    arguments = {"path": spec.path, "sha256": spec.sha256}
+    return await _make(call, "image.import", image, arguments, options)
+
+
+@verb("image.add", roles=OPERATE, changes=True)
+async def image_add(call: Call, spec: ImageSpec, options: Options = _OPTIONS) -> Any:
+    """Make a volume that lies on a storage already known as an image. It is not ours and never removed."""
+    storage = await call.read(places.find_storage, spec.storage)
+    driver = call.core.reach.deployment(storage)
+    found = await call.core.lanes.call(f"storage:{storage.id}", driver.find, storage, spec.path)
+    if found is None or found.format != spec.format:
+        raise NotFound(f"there is no {spec.format} volume {spec.path!r:.120} on {storage.name}")
+    image = _image(spec, storage.id, found.size_mb, "adopted")
+    return await call.change(options, _adopt, call, image, spec.path, options.reason)
+
+
+def _adopt(db: Transaction, call: Call, image: Image, volume: str, reason: str) -> int:
+    ident = call.core.lifecycle.add_image(db, image, call.actor.name, reason)
+    images.set_volume(db, ident, volume)
+    transition(db, "image", ident, ImageState.IDLE, actor=call.actor.name, reason=reason)
+    return ident
+
+
+def _image(spec: ImageSpec, storage_id: int, size_mb: int, source: str) -> Image:
+    return Image(
+        0, spec.name, storage_id, "", spec.format, size_mb, ImageState.NEW, "", source, spec.default_user,
+        spec.min_memory_mb,
+    )  # fmt: skip
+
+
+async def _make(call: Call, operation: str, image: Image, arguments: dict[str, Any], options: Options) -> Any:
+    """Insert the row and start the workflow under one key, so that asking again finds both."""
+    if options.dry_run:
+        return {"operation": operation, "subject": f"image:{image.name}", "facts": _facts(image), "steps": []}
+    keyed = Options(f"{options.key}:row" if options.key else "", options.reason)
+    ident = await call.change(keyed, call.core.lifecycle.add_image, image, call.actor.name, options.reason)
+    assert isinstance(ident, int)  # noqa: S101 - not a dry run
+    return await call.start(operation, ident, arguments, options)
+
+
+def _facts(image: Image) -> dict[str, Any]:
+    return {"image": image.name, "size_mb": image.size_mb, "format": image.format, "source": image.source}
+
+
+@verb("image.clone", roles=OPERATE, changes=True)
+async def image_clone(call: Call, image: Ref, name: Name, options: Options = _OPTIONS) -> Any:
+    """Copy an image fully, under a new name on the same storage. Returns the workflow's id, or the plan."""
+    source = await call.read(images.find, image)
+    if source.state is not ImageState.IDLE:
+        raise Conflict(f"it is {source.state}", subject=f"image:{source.id}", hint="wait until it is idle")
+    copy = Image(
+        0, name, source.storage_id, "", source.format, source.size_mb, ImageState.NEW, "", f"image:{source.id}",
+        source.default_user, source.min_memory_mb,
+    )  # fmt: skip
+    return await _make(call, "image.clone", copy, {}, options)
+
+
+@verb("image.list", roles=LOOK)
+async def image_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
+    """Images, a page at a time."""
+    return await call.read(_list, options)
+
+
+def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    return [shape(row) for row in page(db, "images", FIELDS, options, condition="state <> 'removed'")]
+
+
+@verb("image.get", roles=LOOK)
+async def image_get(call: Call, image: Ref) -> dict[str, Any]:
+    """One image, and what is made from it."""
+    return await call.read(_get, image)
+
+
+def _get(db: Db, ref: int | str) -> dict[str, Any]:
+    found = images.find(db, ref)
+    shown = shape(db.rows("SELECT * FROM images WHERE id = ?", (found.id,))[0])
+    return {**shown, "users": images.users_of(db, found.id)}
+
+
+@verb("image.resize", roles=OPERATE, changes=True)
+async def image_resize(call: Call, image: Ref, size_mb: Megabytes, options: Options = _OPTIONS) -> Any:
+    """Grow an image that nothing uses. Returns the workflow's id, or the plan."""
+    found = await call.read(images.find, image)
+    return await call.start("image.resize", found.id, {"size_mb": size_mb}, options)
+
+
+@verb("image.remove", roles=OPERATE, changes=True)
+async def image_remove(call: Call, image: Ref, options: Options = _OPTIONS) -> Any:
+    """Remove an image that nothing uses. Returns the workflow's id, or the plan."""
+    found = await call.read(images.find, image)
+    return await call.start("image.remove", found.id, {}, options)

@@ -1,0 +1,234 @@
+"""Verbs about storages, networks and kernels."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from qrmd.errors import Conflict, InvalidInput
+from qrmd.model import Kernel, Network, Storage
+from qrmd.operations.call import Call
+from qrmd.operations.inputs import Address, Bridge, Domain, Name, Path, Ref, Text
+from qrmd.operations.registry import LOOK, OPERATE, verb
+from qrmd.operations.schema import ListOptions, Options, Range
+from qrmd.store import addresses, hosts, places
+from qrmd.store.capacity import read_storages
+from qrmd.store.connection import Db
+from qrmd.store.find import page
+from qrmd.store.rows import shape
+
+_OPTIONS, _LIST = Options(), ListOptions()
+LARGEST_RANGE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSpec:
+    """A storage to add.
+
+    Attributes:
+        type: deployment type of its volumes, ``dir``.
+        location: what the type's driver takes: a directory, a volume group, …
+        host: the only host that reaches it (empty: all do).
+        capacity_mb: MiB that may be promised (0: the size of the place).
+        overcommit: promised per real, for thin volumes.
+    """
+
+    name: Name
+    location: Path
+    type: Text = "dir"
+    host: Ref = ""
+    capacity_mb: Annotated[int, Range(0, 2**40)] = 0
+    overcommit: Annotated[float, Range(0.1, 100)] = 1.0
+
+
+@verb("storage.add", roles=OPERATE, changes=True)
+async def storage_add(call: Call, spec: StorageSpec, options: Options = _OPTIONS) -> Any:
+    """Add a storage: it is looked at first; what is missing is said. Returns its id."""
+    driver = call.core.registries.deployment.get(spec.type)
+    if driver is None:
+        served = ", ".join(sorted(call.core.registries.deployment)) or "none"
+        raise InvalidInput(f"no started plugin serves the type {spec.type!r:.80}", hint=f"served now: {served}")
+    host = await call.read(hosts.find, spec.host) if spec.host else None
+    storage = Storage(
+        0, spec.name, spec.type, spec.location, host.id if host else None, spec.capacity_mb, spec.overcommit
+    )
+    lane = f"storage:{spec.location}"
+    problems = await call.core.lanes.call(lane, driver.check, storage)
+    if problems:
+        raise Conflict("; ".join(problems), subject=f"storage:{spec.name}", hint="mend that, then add it again")
+    capacity = spec.capacity_mb or (await call.core.lanes.call(lane, driver.usage, storage)).total_mb
+    storage = Storage(0, spec.name, spec.type, spec.location, storage.host_id, capacity, spec.overcommit)
+    return await call.change(options, places.add_storage, storage, call.actor.name, options.reason)
+
+
+STORAGE_FIELDS = ("id", "name", "deployment_type", "location", "host_id", "capacity_mb", "overcommit")
+
+
+@verb("storage.list", roles=LOOK)
+async def storage_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
+    """Storages, a page at a time."""
+    return await call.read(_page, "storages", STORAGE_FIELDS, options)
+
+
+@verb("storage.get", roles=LOOK)
+async def storage_get(call: Call, storage: Ref) -> dict[str, Any]:
+    """One storage: what it can, what it has promised, and what is free on it now."""
+    found = await call.read(places.find_storage, storage)
+    shown = await call.read(_storage, found.id)
+    driver = call.core.registries.deployment.get(found.deployment_type)
+    if driver is None:
+        return {**shown, "served": False}
+    usage = await call.core.lanes.call(f"storage:{found.id}", driver.usage, found)
+    return {**shown, "served": True, "total_mb": usage.total_mb, "free_mb": usage.free_mb}
+
+
+def _storage(db: Db, ident: int) -> dict[str, Any]:
+    shown = shape(db.rows("SELECT * FROM storages WHERE id = ?", (ident,))[0])
+    images = db.rows("SELECT id, name, size_mb FROM images WHERE storage_id = ? AND state <> 'removed'", (ident,))
+    volumes = db.rows("SELECT id, name, size_mb, appliance_id FROM volumes WHERE storage_id = ?", (ident,))
+    return {
+        **shown,
+        "promised_mb": read_storages(db)[ident],
+        "images": [dict(each) for each in images],
+        "volumes": [dict(each) for each in volumes],
+    }
+
+
+@verb("storage.remove", roles=OPERATE, changes=True)
+async def storage_remove(call: Call, storage: Ref, options: Options = _OPTIONS) -> Any:
+    """Forget a storage that holds nothing of ours; nothing is changed on it."""
+    return await call.change(options, places.remove, "storage", storage, call.actor.name, options.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A managed network.
+
+    Attributes:
+        bridge: the Linux bridge that its hosts have.
+        range: addresses we give out, ``10.0.0.100-10.0.0.199`` (empty: all of ``cidr`` but the gateway).
+        gateway: router told to guests (empty: none).
+        dns: name servers told to guests.
+        domain: domain told to guests (empty: none).
+    """
+
+    name: Name
+    bridge: Bridge
+    cidr: Text
+    range: Text = ""
+    gateway: Address | None = None
+    dns: tuple[Address, ...] = ()
+    domain: Domain | None = None
+
+
+@verb("network.add", roles=OPERATE, changes=True)
+async def network_add(call: Call, spec: NetworkSpec, options: Options = _OPTIONS) -> Any:
+    """Make a bridge's network known, with the addresses that we give out on it. Returns its id."""
+    network = checked_network(spec)
+    return await call.change(options, places.add_network, network, call.actor.name, options.reason)
+
+
+def checked_network(spec: NetworkSpec) -> Network:
+    """The network of a spec. Raises InvalidInput when its parts do not fit together."""
+    try:
+        cidr = ipaddress.ip_network(spec.cidr)
+    except ValueError as error:
+        raise InvalidInput(f"cidr: {error}", hint="as 10.0.0.0/24") from None
+    first, last = _range(spec.range, cidr)
+    if spec.gateway and ipaddress.ip_address(spec.gateway) not in cidr:
+        raise InvalidInput(f"gateway {spec.gateway} is not in {cidr}")
+    if int(last) - int(first) >= LARGEST_RANGE:
+        raise InvalidInput(f"the range has more than {LARGEST_RANGE} addresses", hint="give a smaller one")
+    return Network(
+        0, spec.name, spec.bridge, str(cidr), str(first), str(last), spec.gateway or "", spec.dns, spec.domain or ""
+    )
+
+
+Address4or6 = ipaddress.IPv4Address | ipaddress.IPv6Address
+Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _range(text: str, cidr: Cidr) -> tuple[Address4or6, Address4or6]:
+    if not text:
+        usable = cidr.num_addresses - 2
+        if usable < 1:
+            raise InvalidInput(f"cidr {cidr} has no address to give out")
+        return cidr[1], cidr[usable]
+    low, _, high = text.partition("-")
+    try:
+        first, last = ipaddress.ip_address(low.strip()), ipaddress.ip_address((high or low).strip())
+    except ValueError:
+        raise InvalidInput("range is not two addresses", hint="as 10.0.0.100-10.0.0.199") from None
+    if first not in cidr or last not in cidr or int(first) > int(last):
+        raise InvalidInput(f"range is not in {cidr}, or begins after its end")
+    return first, last
+
+
+NETWORK_FIELDS = ("id", "name", "bridge", "cidr", "range_first", "range_last", "gateway", "dns", "domain")
+
+
+@verb("network.list", roles=LOOK)
+async def network_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
+    """Managed networks, a page at a time."""
+    return await call.read(_page, "networks", NETWORK_FIELDS, options)
+
+
+@verb("network.get", roles=LOOK)
+async def network_get(call: Call, network: Ref) -> dict[str, Any]:
+    """One network, and who holds its addresses."""
+    return await call.read(_network, network)
+
+
+def _network(db: Db, ref: int | str) -> dict[str, Any]:
+    found = places.find_network(db, ref)
+    shown = shape(db.rows("SELECT * FROM networks WHERE id = ?", (found.id,))[0])
+    nics = db.rows(
+        "SELECT n.address, n.mac, n.appliance_id, a.name AS appliance FROM nics n JOIN appliances a"
+        " ON a.id = n.appliance_id WHERE n.network_id = ? ORDER BY n.id LIMIT 1000",
+        (found.id,),
+    )
+    return {**shown, "free_addresses": addresses.free(db, found), "nics": [dict(each) for each in nics]}
+
+
+@verb("network.remove", roles=OPERATE, changes=True)
+async def network_remove(call: Call, network: Ref, options: Options = _OPTIONS) -> Any:
+    """Forget a network that nothing is on; its bridge stays."""
+    return await call.change(options, places.remove, "network", network, call.actor.name, options.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """A kernel on the server: absolute paths of files, and its command line."""
+
+    name: Name
+    path: Path
+    initrd: Path = ""
+    cmdline: Text = ""
+
+
+@verb("kernel.add", roles=OPERATE, changes=True)
+async def kernel_add(call: Call, spec: KernelSpec, options: Options = _OPTIONS) -> Any:
+    """Make a kernel known. Returns its id."""
+    for path in filter(None, (spec.path, spec.initrd)):
+        if not FilePath(path).is_absolute() or not FilePath(path).is_file():
+            raise InvalidInput(f"there is no file {path!r:.120}", hint="give an absolute path on the server")
+    kernel = Kernel(0, spec.name, spec.path, spec.initrd, spec.cmdline)
+    return await call.change(options, places.add_kernel, kernel, call.actor.name, options.reason)
+
+
+@verb("kernel.list", roles=LOOK)
+async def kernel_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
+    """Kernels, a page at a time."""
+    return await call.read(_page, "kernels", ("id", "name", "path", "initrd", "cmdline"), options)
+
+
+@verb("kernel.remove", roles=OPERATE, changes=True)
+async def kernel_remove(call: Call, kernel: Ref, options: Options = _OPTIONS) -> Any:
+    """Forget a kernel that nothing boots; its files stay."""
+    return await call.change(options, places.remove, "kernel", kernel, call.actor.name, options.reason)
+
+
+def _page(db: Db, table: str, fields: tuple[str, ...], options: ListOptions) -> list[dict[str, Any]]:
+    return [shape(row) for row in page(db, table, fields, options)]

@@ -1,0 +1,114 @@
+"""Verbs about workflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qrmd.errors import NotFound
+from qrmd.operations.call import Call
+from qrmd.operations.inputs import Ident, Seconds
+from qrmd.operations.registry import LOOK, OPERATE, verb
+from qrmd.operations.schema import ListOptions, Options
+from qrmd.store.connection import Db
+from qrmd.store.find import page
+from qrmd.store.rows import shape
+from qrmd.workflow.plan import Phase
+
+_OPTIONS, _LIST = Options(), ListOptions()
+FIELDS = (
+    "id", "operation", "subject", "state", "parent", "arguments", "actor", "reason", "started_at", "ended_at",
+    "facts", "fault", "cancel",
+)  # fmt: skip
+STEP_FIELDS = (
+    "id", "position", "action", "plugin", "phase", "title", "state", "attempts", "began_at", "ended_at", "wake_at",
+    "deadline", "note", "fault", "on_failure",
+)  # fmt: skip
+
+
+@verb("workflow.list", roles=LOOK)
+async def workflow_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
+    """Workflows, oldest first, a page at a time."""
+    return await call.read(_list, options)
+
+
+def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    return [shape(row) for row in page(db, "workflows", FIELDS, options)]
+
+
+@verb("workflow.get", roles=LOOK)
+async def workflow_get(call: Call, workflow: Ident) -> dict[str, Any]:
+    """One workflow with its steps, in order, and its children."""
+    return await call.read(_get, workflow)
+
+
+def _get(db: Db, ident: int) -> dict[str, Any]:
+    row = db.row(f"SELECT {', '.join(FIELDS)} FROM workflows WHERE id = ?", (ident,))  # noqa: S608 - our own names
+    if row is None:
+        raise NotFound(f"there is no workflow {ident}", hint="qrm workflow list")
+    steps = db.rows(
+        f"SELECT {', '.join(STEP_FIELDS)} FROM steps WHERE workflow_id = ? ORDER BY position",  # noqa: S608
+        (ident,),
+    )
+    children = db.rows("SELECT id, operation, subject, state FROM workflows WHERE parent = ? ORDER BY id", (ident,))
+    return {
+        **shape(row),
+        "steps": [{**shape(step), "phase": Phase(step["phase"]).name.lower()} for step in steps],
+        "children": [dict(child) for child in children],
+    }
+
+
+@verb("workflow.wait", roles=LOOK)
+async def workflow_wait(call: Call, workflow: Ident, seconds: Seconds = 30.0) -> dict[str, Any]:
+    """Wait until a workflow has ended or is stuck, at most so many seconds; returns it as ``workflow.get`` does."""
+    await call.core.engine.wait(workflow, seconds)
+    return await call.read(_get, workflow)
+
+
+@verb("workflow.cancel", roles=OPERATE, changes=True)
+async def workflow_cancel(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
+    """Undo a workflow from its next step boundary on. Returns its id."""
+    await call.read(_get, workflow)
+    if not options.dry_run:
+        await call.core.engine.cancel(workflow, call.actor, options.reason)
+    return workflow
+
+
+@verb("workflow.retry", roles=OPERATE, changes=True)
+async def workflow_retry(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
+    """Try the stuck step of a workflow again. Returns its id."""
+    await call.read(_get, workflow)
+    if not options.dry_run:
+        await call.core.engine.retry(workflow, call.actor, options.reason)
+    return workflow
+
+
+@verb("workflow.skip", roles=OPERATE, changes=True)
+async def workflow_skip(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
+    """Go on without the stuck step; what it made stays known to the leftovers audit. Returns the workflow's id."""
+    await call.read(_get, workflow)
+    if not options.dry_run:
+        await call.core.engine.skip(workflow, call.actor, options.reason)
+    return workflow
+
+
+@verb("workflow.abandon", roles=OPERATE, changes=True)
+async def workflow_abandon(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
+    """End a stuck workflow as it is; its subject stays in error. Returns its id."""
+    await call.read(_get, workflow)
+    if not options.dry_run:
+        await call.core.engine.abandon(workflow, call.actor, options.reason)
+    return workflow
+
+
+@verb("workflow.debts", roles=LOOK)
+async def workflow_debts(call: Call) -> list[dict[str, Any]]:
+    """Steps that are still owed, with their last fault and the time of their next attempt."""
+    return await call.read(_debts)
+
+
+def _debts(db: Db) -> list[dict[str, Any]]:
+    rows = db.rows(
+        "SELECT s.id, s.workflow_id, w.operation, w.subject, s.title, s.attempts, s.fault, s.wake_at"
+        " FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.state = 'debt' ORDER BY s.id LIMIT 1000"
+    )
+    return [shape(row) for row in rows]
