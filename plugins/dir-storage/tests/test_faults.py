@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,7 @@ def test_a_volume_that_a_machine_has_open_does_not_grow(
 
 PROGRAM = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from qrmd.model import Storage
 from qrmd.drivers import OwnerTag
@@ -268,6 +270,81 @@ def test_killed_at_any_instant_nothing_is_lost_or_left(
             driver.remove(storage, name)
         assert files(storage) == {"foreign"}
     assert foreign.read_bytes() == b"precious"
+
+
+def cut_off(deed: Callable[[], object], count: int) -> bool:
+    """Do it in a child that dies before its ``count``-th call to the file system; False: it came through."""
+    child = os.fork()
+    if child == 0:
+        left = count
+
+        def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+                return function(*args, **kwargs)
+
+            return call
+
+        for name in ("open", "link", "unlink", "write", "pwrite", "ftruncate"):
+            setattr(os, name, dying(getattr(os, name)))
+        try:
+            deed()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_cut_before_each_call_nothing_is_lost_or_left(
+    driver: DirDriver, storage: Storage, make_image: MakeImage
+) -> None:
+    image = make_image("raw", 4)
+
+    def make() -> None:
+        driver.import_file(storage, "base", image, "raw", BASE_TAG)
+
+    def remove() -> None:
+        driver.remove(storage, "base")
+
+    for deed in (make, remove):
+        count, more = 0, True
+        while more:
+            if deed is remove:
+                make()
+            more = cut_off(deed, count)
+            count += 1
+            facts = driver.find(storage, "base")
+            listed = [found.external_id for found in driver.owned(storage, INSTALLATION)]
+            assert listed == (["base"] if facts or files(storage) else [])
+            if facts and facts.complete:
+                assert (Path(storage.location) / "base").read_bytes() == image.read_bytes()
+            make()
+            remove()
+            assert files(storage) == set()
+        assert count > 10
+
+
+class Swapped(DirDriver):
+    """Somebody changes the image between the look at it and its copy."""
+
+    evil = b""
+    image = Path()
+
+    def _check(self, descriptor: int, fmt: str) -> int:
+        size = super()._check(descriptor, fmt)
+        self.image.write_bytes(self.evil)
+        return size
+
+
+def test_an_image_changed_meanwhile_is_refused(storage: Storage, make_image: MakeImage) -> None:
+    driver = Swapped(INSTALLATION, Config())
+    driver.evil = make_image("qcow2", 4).read_bytes()
+    driver.image = make_image("raw", 4)
+    with pytest.raises(InvalidInput, match="looks like qcow2"):
+        driver.import_file(storage, "base", driver.image, "raw", BASE_TAG)
+    assert files(storage) == set()
 
 
 def test_each_cut_of_a_publication_and_of_a_removal(

@@ -209,12 +209,17 @@ def test_a_network_is_served_until_nothing_is_reserved_on_it(agent: Any, network
     assert agent.call("auditor", "places") == []
 
 
-def test_what_is_left_of_a_removed_network_is_audited(agents: Any, network: Network) -> None:
+def test_what_is_left_of_a_removed_network_is_audited(
+    agents: Any, space: Any, network: Network, state_dir: Path
+) -> None:
     first = agents()
     for mac, address in ((MAC, "10.9.1.15"), (OTHER, "10.9.1.16")):
         first.settle("reserve", network, dataclasses.replace(WEB, mac=mac, address=address))
     first.end()
+    stale = spawn([*space.enter, "/usr/sbin/dnsmasq", f"--conf-file={conf_of(state_dir)}"])
+    wait_until(lambda: find_stale(conf_of(state_dir)) == [stale.pid], what="the stale dnsmasq")
     second = agents()  # the network was removed meanwhile
+    assert not is_running(stale.pid)
     second.call("servers", "refresh", [])
     assert second.call("auditor", "places") == ["network:1"]
     found = second.call("auditor", "owned", "network:1")
