@@ -1,4 +1,4 @@
-"""Small private files on a host (seeds, console logs), through libvirt's storage, so remote hosts work like local ones.
+"""Small private files on a host (seeds, console logs), through libvirt's storage: remote hosts work like local ones.
 
 One directory pool per installation, ``qrmd-<first 8 of its UUID>``, made when it is needed and transient: a host that
 reboots forgets the pool and keeps the files, and the next look finds them again.

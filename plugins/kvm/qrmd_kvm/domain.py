@@ -88,7 +88,7 @@ def _domain(spec: MachineSpec, hardware: Hardware, digest: str) -> ET.Element:
     ET.SubElement(domain, "clock", offset="utc")
     for event, action in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _text(domain, event, action)
-    ET.SubElement(domain, "devices").extend(_devices(spec, hardware))
+    ET.SubElement(domain, "devices").extend(list(_devices(spec, hardware)))
     return domain
 
 

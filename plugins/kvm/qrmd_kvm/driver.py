@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from qrmd import libvirt as domains
@@ -17,6 +19,7 @@ from qrmd.api import (
     MachineCallback,
     MachineInfo,
     MachineSpec,
+    StepFailed,
     VirtualizationCapabilities,
 )
 from qrmd.libvirt import Connections, Shelf, Watch, check_uuid, open_shelf, own, require, shelf_name, tagged
@@ -43,13 +46,15 @@ class KvmDriver:
         self._connections = Connections(config.open_seconds)
         self._meter = LoadMeter()
         self._without_kvm: dict[str, str] = {}
+        self._shelf_locks: dict[str, threading.Lock] = {}
 
     def check(self, host: Host) -> HostFacts:
         """See ``VirtualizationDriver``; the first check of a host may start a trial guest."""
         self._domain_type(host)
         with self._connections.call(host, "check the host", self._config.change_seconds) as connection:
             reason = self._without_kvm.get(host.uri, "")
-            return read_facts(connection, self._shelf(connection), self._config.clock_skew_seconds, reason)
+            with self._shelf(host, connection) as shelf:
+                return read_facts(connection, shelf, self._config.clock_skew_seconds, reason)
 
     def load(self, host: Host) -> HostLoad:
         """See ``VirtualizationDriver``."""
@@ -64,20 +69,17 @@ class KvmDriver:
                 "a machine can be defined for our own installation only", subject=f"machine:{spec.name}"
             )
         domain_type = self._domain_type(host)
-        with self._change(host, f"define machine {spec.name}") as connection:
-            shelf = self._shelf(connection)
+        with (
+            self._change(host, f"define machine {spec.name}") as connection,
+            self._shelf(host, connection) as shelf,
+        ):
             xml, digest = build_domain(spec, self._hardware(spec, shelf, domain_type))
             found = own(connection, spec.uuid, self._installation)
             same_seed = self._has_seed(shelf, spec)
-            if found is not None:
-                if found.label.digest == digest and same_seed:
-                    return
-                if domains.is_active(found.domain):
-                    raise Conflict(
-                        f"machine {spec.name} runs, so it is not changed",
-                        subject=f"host:{host.name}",
-                        hint="stop it first",
-                    )
+            if found is not None and found.label.digest == digest and same_seed:
+                return
+            if found is not None and domains.is_active(found.domain):
+                raise _runs(host, spec.name, "changed")
             self._refuse_taken_name(connection, host, spec)
             if not same_seed:
                 self._put_seed(shelf, spec)
@@ -89,14 +91,10 @@ class KvmDriver:
         with self._change(host, f"remove machine {uuid}") as connection:
             found = own(connection, uuid, self._installation)
             if found is not None and domains.is_active(found.domain):
-                raise Conflict(
-                    f"machine {uuid} runs, so it is not removed",
-                    subject=f"host:{host.name}",
-                    hint="power it off first",
-                )
-            shelf = self._shelf(connection)
-            for name in shelf.names(uuid):
-                shelf.remove(name)
+                raise _runs(host, uuid, "removed")
+            with self._shelf(host, connection) as shelf:
+                for name in shelf.names(uuid):
+                    shelf.remove(name)
             if found is not None:
                 domains.undefine(found.domain)
 
@@ -146,8 +144,8 @@ class KvmDriver:
                 uuid = item.domain.UUIDString()
                 subjects[uuid] = item.label.tag.subject
                 found.append(self._found("domain", uuid, host, subjects, item.domain.name()))
-            shelf = open_shelf(connection, installation, self._config.directory)
-            return [*found, *self._files(shelf, host, subjects)]
+            with self._shelf(host, connection, installation) as shelf:
+                return [*found, *self._files(shelf, host, subjects)]
 
     def remove_found(self, host: Host, found: Found) -> None:
         """See ``VirtualizationDriver``. A domain is powered off first and goes with its files."""
@@ -155,8 +153,12 @@ class KvmDriver:
             self.power_off(host, found.external_id)
             self.undefine(host, found.external_id)
             return
-        with self._change(host, f"remove {found.kind} {found.external_id}") as connection:
-            shelf = self._shelf(connection)
+        if not found.external_id:
+            raise InvalidInput("it has no name", subject=f"host:{host.name}")
+        with (
+            self._change(host, f"remove {found.kind} {found.external_id}") as connection,
+            self._shelf(host, connection) as shelf,
+        ):
             for name in shelf.names(found.external_id):
                 if _kind(name) == found.kind:
                     shelf.remove(name)
@@ -164,8 +166,10 @@ class KvmDriver:
     def console_log(self, host: Host, uuid: str, limit: int) -> str:
         """See ``VirtualizationDriver``. Reaches back over one rotation of virtlogd."""
         name = f"{self._stem(check_uuid(uuid))}.log"
-        with self._look(host, f"read the console of machine {uuid}") as connection:
-            shelf = self._shelf(connection)
+        with (
+            self._look(host, f"read the console of machine {uuid}") as connection,
+            self._shelf(host, connection) as shelf,
+        ):
             text = shelf.read(name, limit) or b""
             if len(text) < limit:
                 text = (shelf.read(f"{name}.0", limit - len(text)) or b"") + text
@@ -189,31 +193,45 @@ class KvmDriver:
     def _change(self, host: Host, what: str) -> Any:
         return self._connections.call(host, what, self._config.change_seconds)
 
-    def _shelf(self, connection: Any) -> Shelf:
-        return open_shelf(connection, self._installation, self._config.directory)
+    @contextmanager
+    def _shelf(self, host: Host, connection: Any, installation: str = "") -> Iterator[Shelf]:
+        """Our pool, for us alone: libvirt refuses to look at a pool while somebody else writes a file in it."""
+        lock = self._shelf_locks.setdefault(host.uri, threading.Lock())
+        if not lock.acquire(timeout=self._config.change_seconds):
+            raise StepFailed("another call holds our files there", subject=f"host:{host.name}", hint="try again")
+        try:
+            yield open_shelf(connection, installation or self._installation, self._config.directory)
+        finally:
+            lock.release()
 
     def _stem(self, uuid: str) -> str:
         return f"{shelf_name(self._installation)}-{uuid}"
 
     def _hardware(self, spec: MachineSpec, shelf: Shelf, domain_type: str) -> Hardware:
-        fastest = "host-passthrough" if domain_type == "kvm" else "maximum"
         stem = self._stem(spec.uuid)
         return Hardware(
             domain_type=domain_type,
-            cpu_mode=fastest if self._config.cpu_mode == "auto" else self._config.cpu_mode,
+            cpu_mode=self._cpu_mode(domain_type),
             machine=self._config.machine,
             vnc=self._config.vnc,
             seed=shelf.path(f"{stem}.iso") if spec.seed else "",
             console=shelf.path(f"{stem}.log"),
         )
 
+    def _cpu_mode(self, domain_type: str) -> str:
+        fastest = "host-passthrough" if domain_type == "kvm" else "maximum"
+        return fastest if self._config.cpu_mode == "auto" else self._config.cpu_mode
+
     def _domain_type(self, host: Host) -> str:
         """As configured, or as a trial on the host showed; asked once per host."""
         if self._config.domain_type != "auto":
             return self._config.domain_type
         if host.uri not in self._without_kvm:
-            with self._change(host, "try whether KVM runs guests") as connection:
-                fault = trial.find_fault(connection, self._shelf(connection), self._installation)
+            with (
+                self._change(host, "try whether KVM runs guests") as connection,
+                self._shelf(host, connection) as shelf,
+            ):
+                fault = trial.find_fault(connection, shelf, self._installation, self._cpu_mode("kvm"))
             self._without_kvm[host.uri] = fault
         return "qemu" if self._without_kvm[host.uri] else "kvm"
 
@@ -250,6 +268,12 @@ class KvmDriver:
 
     def _found(self, kind: str, uuid: str, host: Host, subjects: dict[str, str], detail: str) -> Found:
         return Found(kind, uuid, f"host:{host.id}", subjects.get(uuid, ""), detail)
+
+
+def _runs(host: Host, machine: str, what: str) -> Conflict:
+    return Conflict(
+        f"machine {machine} runs, so it is not {what}", subject=f"host:{host.name}", hint="power it off first"
+    )
 
 
 def _kind(name: str) -> str:

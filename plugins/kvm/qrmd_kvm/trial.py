@@ -20,8 +20,8 @@ _POLL = 0.1
 _FLAGS = libvirt.VIR_DOMAIN_START_AUTODESTROY  # it ends with our connection, whatever happens
 
 
-def find_fault(connection: Any, shelf: Shelf, installation: str) -> str:
-    """Start a throw-away guest under KVM.
+def find_fault(connection: Any, shelf: Shelf, installation: str, cpu_mode: str) -> str:
+    """Start a throw-away guest under KVM, with the processor that real ones will get.
 
     Returns:
         Why KVM can't be used; empty if it can.
@@ -32,16 +32,22 @@ def find_fault(connection: Any, shelf: Shelf, installation: str) -> str:
     name = f"qrmd-trial-{uuid.uuid4()}"
     console = f"{name}.log"
     try:
-        domain = connection.createXML(_trial_xml(name, shelf.path(console), installation), _FLAGS)
+        return _start(connection, _trial_xml(name, shelf.path(console), installation, cpu_mode), shelf, console)
+    finally:
+        shelf.remove(console)
+
+
+def _start(connection: Any, xml: str, shelf: Shelf, console: str) -> str:
+    try:
+        domain = connection.createXML(xml, _FLAGS)
     except libvirt.libvirtError as error:
         if not connection.isAlive():
             raise
-        return str(error.get_error_message())
+        return " ".join(str(error.get_error_message()).split())[:200]
     try:
         return _observe(domain, shelf, console)
     finally:
         _end(domain)
-        shelf.remove(console)
 
 
 def _observe(domain: Any, shelf: Shelf, console: str) -> str:
@@ -63,7 +69,7 @@ def _end(domain: Any) -> None:
             raise
 
 
-def _trial_xml(name: str, console: str, installation: str) -> str:
+def _trial_xml(name: str, console: str, installation: str, cpu_mode: str) -> str:
     domain = ET.Element("domain", type="kvm")
     ET.SubElement(domain, "name").text = name
     ET.SubElement(domain, "metadata").append(build_label(Label(OwnerTag(installation, SUBJECT))))
@@ -72,6 +78,7 @@ def _trial_xml(name: str, console: str, installation: str) -> str:
     boot = ET.SubElement(domain, "os")
     ET.SubElement(boot, "type", machine="pc").text = "hvm"
     ET.SubElement(boot, "bios", useserial="yes")
+    ET.SubElement(domain, "cpu", mode=cpu_mode)
     devices = ET.SubElement(domain, "devices")
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=console, append="off")
