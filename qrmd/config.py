@@ -42,7 +42,8 @@ def split_address(value: str) -> tuple[str, int]:
     host, colon, port = value.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     bracketed = bare is not host
-    if not colon or not bare or not port.isdecimal() or int(port) > 65535 or (":" in bare) != bracketed:
+    plain = bare and not set("[] \t") & set(bare) and (":" in bare) == bracketed
+    if not colon or not plain or not port.isdecimal() or int(port) > 65535:
         raise InvalidInput(f"{value!r:.60} is no address", hint=f"host:port, [address]:port or {INHERIT}")
     return bare, int(port)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 _SECRET = re.compile(
-    r"(?i)((?:password|passwd|passphrase|secret|token|authorization|private[_-]?key)[\"']?\s*[=:]\s*)"
+    r"(?i)((?:password|passwd|passphrase|secret(?!:\d)|token|authorization|private[_-]?key)[\"']?\s*[=:]\s*)"
     r"(?!secret:\d)(?:(?:basic|bearer)\s+)?(\"[^\"]*\"|'[^']*'|[^\s,;}\]]+)"
 )
 _CREDENTIALS = re.compile(r"(://[^/\s:@]+:)[^/\s@]+(@)")

@@ -45,16 +45,27 @@ class _Raised(Exception):  # noqa: N818 - a signal between two functions
 
 @dataclass(slots=True)
 class _Follower:
-    """One observer and where it stands; ``busy``: a pass is under way."""
+    """One observer and where it stands.
+
+    Attributes:
+        suspect: the event it raised on in a batch, which it is then shown alone.
+        busy: a pass is under way.
+    """
 
     plugin: str
     observe: Observer
     position: int
-    batch: int = BATCH
+    suspect: int = 0
     tries: int = 0
     busy: Deferred[None] | None = None
     pause: Timer | None = None
     ended: bool = False
+
+    @property
+    def batch(self) -> int:
+        """How many events come next: all before the suspect, then the suspect alone."""
+        before = self.suspect - self.position - 1
+        return BATCH if before < 0 else min(BATCH, max(1, before))
 
 
 @dataclass(slots=True)
@@ -218,13 +229,12 @@ class Outbox:
                 progress = await self._store.write(_digest_batch, follower)
             except _Raised as raised:
                 if follower.batch > 1:
-                    follower.batch = 1
+                    follower.suspect = raised.event_id
                     continue
                 if await self._failed(follower, raised):
                     return
                 continue
             follower.tries = 0
-            follower.batch = BATCH
             follower.position = progress.event_id
             if progress.asked:
                 self._ask_soon()

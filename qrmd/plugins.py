@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Coroutine
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 
@@ -23,13 +21,10 @@ from qrmd.started import BUILT_IN, PluginParts, Started
 from qrmd.states import PluginState
 from qrmd.store import plugins as rows
 from qrmd.store.connection import Db
+from qrmd.turns import one_at_a_time
 from qrmd.watchdog import take_culprit
 
 log = logging.getLogger(__name__)
-S = TypeVar("S", bound="Plugins")
-P = ParamSpec("P")
-T = TypeVar("T")
-
 DRAIN_PAUSE = 0.25
 RUNS = (PluginState.ENABLED, PluginState.STARTED, PluginState.QUARANTINED)
 
@@ -44,22 +39,6 @@ class Changed(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """JSON shape."""
         return self._asdict()
-
-
-def _one_at_a_time(
-    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Changes of the life cycle follow each other; there is no change in the middle of another."""
-
-    @wraps(method)
-    async def locked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        await self.lock.acquire()
-        try:
-            return await method(self, *args, **kwargs)
-        finally:
-            self.lock.release()
-
-    return locked
 
 
 class Plugins:
@@ -144,7 +123,7 @@ class Plugins:
 
     # ------------------------------------------------------------ enable, disable, purge
 
-    @_one_at_a_time
+    @one_at_a_time
     async def enable(self, name: str, actor: str, reason: str = "", *, dry_run: bool = False) -> Changed:
         """Make a plugin's tables; none of its code runs.
 
@@ -167,7 +146,7 @@ class Plugins:
             await self._parts.store.read(rows.copy_aside, self._parts.store.path, name, plugin.migrations)
             await self._parts.store.write(rows.migrate, name, plugin.migrations)
 
-    @_one_at_a_time
+    @one_at_a_time
     async def disable(
         self, name: str, actor: str, reason: str = "", *, leave: bool = False, dry_run: bool = False
     ) -> Changed:
@@ -187,7 +166,7 @@ class Plugins:
             await self._parts.store.write(rows.move, name, PluginState.INSTALLED, actor, reason)
         return Changed(PluginState.INSTALLED, {}, {})
 
-    @_one_at_a_time
+    @one_at_a_time
     async def purge(
         self, name: str, actor: str, reason: str = "", *, confirm: str = "", dry_run: bool = False
     ) -> Changed:
@@ -215,7 +194,7 @@ class Plugins:
 
     # ------------------------------------------------------------ start
 
-    @_one_at_a_time
+    @one_at_a_time
     async def start(self, name: str, actor: str, reason: str = "", *, dry_run: bool = False) -> Changed:
         """Construct an enabled plugin and make known all it registers.
 
@@ -291,7 +270,7 @@ class Plugins:
 
     # ------------------------------------------------------------ stop
 
-    @_one_at_a_time
+    @one_at_a_time
     async def stop(
         self,
         name: str,
@@ -370,7 +349,7 @@ class Plugins:
         failing.addErrback(lambda failure: log.error("plugin %s: %s", name, failure.getErrorMessage()))
         failing.addBoth(lambda _result: self._failing.remove(failing))
 
-    @_one_at_a_time
+    @one_at_a_time
     async def _finish_quarantine(self, name: str, fault: str, running: Running) -> None:
         await running.end()
         await self._note_quarantine(name, fault, "system")

@@ -26,7 +26,7 @@ ADMINISTRATOR = Actor("user:test", Role.ADMINISTRATOR)
 
 
 class Workshop:
-    """Opens the database in ``directory``, migrates it and wires the parts; ``start`` and ``stop`` as the daemon does.
+    """Opens the database in ``directory`` and wires the parts; ``start`` and ``stop`` as the daemon does.
 
     Args:
         clock: turns time, ``Loop`` or a reactor.
@@ -46,7 +46,7 @@ class Workshop:
         self.store = Store(directory / "qrmd.db", Vault(directory / "vault.key"), deliver)
         self.store.write_now(_migrate)
         installation = self.store.write_now(_installation)
-        self.hooks = Hooks(lambda name, fault: self.plugins.quarantine(name, fault))
+        self.hooks = Hooks(lambda name, fault: self.plugins.quarantine(name, fault))  # noqa: PLW0108 - made later
         self.lanes = Lanes(deliver)
         self.registries = Registries()
         self.outbox = Outbox(self.store, self._ask_by_name, clock, deliver, first_pause=first_pause)
@@ -95,6 +95,10 @@ class Workshop:
         found = await self.store.read(outbox.after, 0, 100_000)
         return [each for each in found if kind in {"", each.kind}]
 
+    async def store_write(self, *statements: str) -> None:
+        """Execute statements: rows that other parts of the daemon would have written."""
+        await self.store.write(_execute, statements)
+
     async def _ask(self, actor: Actor, verb: str, arguments: Sequence[Any]) -> Any:
         return await dispatch(self, actor, verb, arguments)  # type: ignore[arg-type]
 
@@ -112,3 +116,8 @@ def _migrate(db: Transaction) -> None:
 
 def _installation(db: Transaction) -> str:
     return str(db.value("SELECT value FROM meta WHERE key = 'installation'"))
+
+
+def _execute(db: Transaction, statements: Sequence[str]) -> None:
+    for each in statements:
+        db.execute(each)
