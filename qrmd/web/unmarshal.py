@@ -166,7 +166,7 @@ def _moment(text: str) -> str:
 
 def _base64(text: str) -> bytes:
     try:
-        return b64decode(text.encode("ascii"))
+        return b64decode("".join(text.split()).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeError):
         raise InvalidInput("a base64 value is malformed") from None
 
