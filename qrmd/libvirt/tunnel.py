@@ -40,13 +40,12 @@ class Tunnel:
         if self._process is not None and self._process.poll() is None and Path(self.socket).exists():
             return
         self.close()
-        log = self._place() / "log"
-        log.unlink(missing_ok=True)
-        self._process = spawn(self._argv(seconds), log=log)
+        near, log = Path(self.socket), self._place() / "log"
+        self._process = process = spawn(self._argv(seconds), log=log)
         deadline = time.monotonic() + seconds
-        while not Path(self.socket).exists():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._process.kill()
+        while not near.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
                 raise Unreachable(
                     f"ssh to {self._target.host} failed: {_last_line(log) or f'no answer within {seconds:g} s'}",
                     hint="as the user of qrmd, without a password: ssh must work, and the host key must be known",
@@ -55,12 +54,12 @@ class Tunnel:
 
     def close(self) -> None:
         """End it; harmless when it does not stand."""
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+        process, self._process = self._process, None
+        directory, self._directory = self._directory, None
+        if process is not None:
+            process.kill()
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _place(self) -> Path:
         if self._directory is None:

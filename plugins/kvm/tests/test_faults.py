@@ -22,6 +22,7 @@ from qrmd.api import (
     OutcomeUnknown,
     StepFailed,
 )
+from qrmd.libvirt.wire import Address, Peer, probe
 from qrmd.process import run
 from qrmd.testing.contracts.virtualization import INSTALLATION
 from qrmd.testing.lab import LabAccess, hypervisor, lab
@@ -195,16 +196,12 @@ class TestMute:
     def test_silence_between_handshake_and_opening_is_bounded(
         self, host: Host, access: LabAccess, config: Config, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from qrmd.libvirt import connection  # noqa: PLC0415 - the module whose step is widened
-
-        probe = connection.probe
-
-        def probe_then_freeze(*arguments: object) -> object:
-            peer = probe(*arguments)  # type: ignore[arg-type]
+        def probe_then_freeze(address: Address, seconds: float) -> Peer:
+            peer = probe(address, seconds)
             hypervisor.freeze_libvirtd(access)
             return peer
 
-        monkeypatch.setattr(connection, "probe", probe_then_freeze)
+        monkeypatch.setattr("qrmd.libvirt.connection.probe", probe_then_freeze)
         driver = KvmDriver(INSTALLATION, config)
         error = end_within(config.open_seconds, lambda: driver.load(host), StepFailed)
         assert "did not open" in str(error)
@@ -274,9 +271,7 @@ class TestMute:
         finally:
             stop()
 
-    def test_connections_do_not_pile_up(
-        self, driver: KvmDriver, host: Host, access: LabAccess, spec_factory: Specs
-    ) -> None:
+    def test_connections_do_not_pile_up(self, driver: KvmDriver, host: Host, access: LabAccess) -> None:
         driver.load(host)
         before = _descriptors()
         with frozen(access):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from defusedxml import ElementTree as SafeET
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +34,7 @@ HARDWARE = Hardware("qemu", "maximum", "pc", vnc=True, seed="/pool/a.iso", conso
 
 
 def built(spec: MachineSpec = SPEC, **hardware: Any) -> ET.Element:
-    return ET.fromstring(build_domain(spec, replace(HARDWARE, **hardware))[0])
+    return SafeET.fromstring(build_domain(spec, replace(HARDWARE, **hardware))[0])
 
 
 def test_domain_has_what_was_asked() -> None:
@@ -192,8 +195,5 @@ def test_bad_configuration_is_refused(bad: dict[str, Any]) -> None:
 
 
 def test_sample_configuration_shows_the_defaults() -> None:
-    import tomllib  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
-
     sample = Path(__file__).parent.parent / "etc" / "kvm.toml"
     assert Config(**tomllib.loads(sample.read_text())) == Config()

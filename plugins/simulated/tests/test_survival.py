@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 from uuid import uuid4
 
@@ -251,3 +252,8 @@ def test_uri() -> None:
     ):
         with pytest.raises(InvalidInput):
             parse(bad)
+
+
+def test_sample_configuration_shows_the_defaults() -> None:
+    sample = Path(__file__).parent.parent / "etc" / "simulated.toml"
+    assert Config(**tomllib.loads(sample.read_text())) == Config()
