@@ -185,7 +185,7 @@ def check_reservation(reservation: Reservation, network: Network) -> None:
 def network_from(row: Mapping[str, Any]) -> Network:
     """A network from its JSON form, as in step arguments and lists; other keys are left out."""
     keys = ("id", "name", "bridge", "cidr", "range_first", "range_last", "gateway", "domain")
-    fields = {key: row[key] for key in keys if key in row}
+    fields = {key: row[key] for key in keys if row.get(key) is not None}
     fields["id"] = int(fields["id"])
     return Network(**fields, dns=tuple(row.get("dns") or ()))
 
