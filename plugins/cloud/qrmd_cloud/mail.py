@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -47,20 +47,6 @@ def secret(reference: str) -> dict[str, str]:
 def slot(name: str) -> dict[str, str]:
     """A variable that stands for what an earlier step published."""
     return {SLOT: name}
-
-
-def resolve(value: Any, open_secret: Callable[[str], str], slots: Mapping[str, Any]) -> Any:
-    """The value with its references filled in. What a slot holds is taken as it is, never resolved again."""
-    match value:
-        case {"$secret": reference, **rest} if not rest:
-            return open_secret(reference)
-        case {"$slot": name, **rest} if not rest:
-            return slots[name]
-        case dict():
-            return {key: resolve(each, open_secret, slots) for key, each in value.items()}
-        case list() | tuple():
-            return [resolve(each, open_secret, slots) for each in value]
-    return value
 
 
 def render(template: str, variables: Mapping[str, Any]) -> str:

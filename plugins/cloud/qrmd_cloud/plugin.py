@@ -63,7 +63,7 @@ class Plugin:
             AccountVerbs(),
             Servers(services),
             Products(),
-            Queue(rules),
+            Queue(services, rules),
         )
 
     @hookimpl

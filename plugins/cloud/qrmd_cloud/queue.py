@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from qrmd.api import ADMINISTER, SECOND, Call, Conflict, Length, Options, PreconditionFailed, Range, now_us, verb
+from qrmd.api import (
+    ADMINISTER,
+    SECOND,
+    Call,
+    Conflict,
+    Length,
+    Options,
+    PreconditionFailed,
+    Range,
+    Services,
+    now_us,
+    verb,
+)
 from qrmd_cloud import decisions
 from qrmd_cloud.model import Request
 from qrmd_cloud.rules import RuleBook
@@ -19,7 +31,8 @@ AT_MOST = 1000
 class Queue:
     """``cloud.provision``, ``cloud.deprovision``, ``cloud.mail``, ``cloud.queue.advance``."""
 
-    def __init__(self, rules: RuleBook) -> None:
+    def __init__(self, services: Services, rules: RuleBook) -> None:
+        self._services = services
         self._rules = rules
 
     @verb("cloud.provision", roles=ADMINISTER, changes=True)
@@ -68,6 +81,6 @@ class Queue:
         except Conflict:
             return request.workflow_id or -1  # somebody else was faster; their end wakes the queue
         except PreconditionFailed as error:
-            await call.core.store.write(decisions.tried, request.id, error.as_dict())
+            await self._services.write(decisions.tried, request.id, error.as_dict())
             return 0
         return int(started) if isinstance(started, int) else 0

@@ -111,7 +111,7 @@ def _renew(db: Transaction, request: Request, running: int, now: int, rules: Rul
     held = min(wanted, spendable)
     ledger.set_hold(db, request, held)
     _warn(db, request, wanted, spendable, running, now, rules)
-    if request.exhausted_at and held >= min(wanted, alive * request.price_micro):
+    if request.exhausted_at and spendable > 0 and held >= min(wanted, alive * request.price_micro):
         _go_on(db, request, now)
     soon = min(rules.line_seconds, lasting(request.price_micro * running, held) if running else rules.line_seconds)
     requests.put(db, request.id, due_at=now + max(1, soon) * SECOND)
