@@ -301,8 +301,8 @@ STEP = (
     ),
     (
         "INSERT INTO steps (workflow_id, position, action, version, plugin, phase, title, args, provides, on_failure,"
-        " owns, disowns, state) VALUES (7, 0, 'hello.wave', 1, 'hello', 9, 'wave to web-1', '{}', '{}', 'undo', '[]', '[]',"
-        " 'running')"
+        " owns, disowns, state)"
+        " VALUES (7, 0, 'hello.wave', 1, 'hello', 9, 'wave to web-1', '{}', '{}', 'undo', '[]', '[]', 'running')"
     ),
 )
 
