@@ -144,7 +144,7 @@ def _place(told: dict[str, Any], verb: dict[str, Any]) -> _Place:
 def _plain_place(told: dict[str, Any]) -> _Place:
     name = told["name"]
     as_argument = told["type"] in _SCALARS | {"any"} or told["required"]
-    metavar = name.upper().replace("_", "-")
+    metavar = _shown(name, required=told["required"])
     parameter: click.Parameter
     if as_argument:
         parameter = click.Argument([f"arg_{name}"], required=told["required"], metavar=metavar)
@@ -212,7 +212,7 @@ def _field(
     if not field["required"] or field["type"] not in _SCALARS:
         return [single], lambda words: _scalar(words[key], field)
     place = f"pos_{key}"
-    argument = click.Argument([place], required=False, metavar=field["name"].upper().replace("_", "-"))
+    argument = click.Argument([place], required=False, metavar=_shown(field["name"], required=True))
     return [argument, single], lambda words: _scalar(words[key] if words[key] is not None else words[place], field)
 
 
@@ -272,6 +272,11 @@ def _option_name(name: str, struct: str, verb: dict[str, Any]) -> str:
     others = {each["name"] for each in verb["parameters"]}
     clash = name in _OWN_OPTIONS | others or (shared and struct != "options")
     return f"--{_dashed(struct)}-{_dashed(name)}" if clash else f"--{_dashed(name)}"
+
+
+def _shown(name: str, *, required: bool) -> str:
+    text = _dashed(name).upper()
+    return text if required else f"[{text}]"
 
 
 def _dashed(name: str) -> str:

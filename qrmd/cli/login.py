@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import socket
 import ssl
-import time
 from urllib.parse import urlsplit
 
 import click
@@ -32,7 +32,7 @@ def login(ctx: click.Context, url: str, user: str, fingerprint: str, ca_file: st
     endpoint(url)
     pinned = ca_file or _pin(url, fingerprint, name)
     password = secret("password")
-    token_name = re.sub(r"[^a-z0-9]+", "-", f"qrm-{socket.gethostname()[:40]}-{int(time.time())}".lower())
+    token_name = re.sub(r"[^a-z0-9]+", "-", f"qrm-{socket.gethostname()[:40]}-{secrets.token_hex(4)}".lower())
     once = _with_credentials(url, user, password)
     made = Connection(Profile(once, "", pinned)).call("token.create", token_name)
     path = profiles.keep(name, Profile(url, made["token"], pinned))
