@@ -75,7 +75,8 @@ class Page:
         templates: the plugin's template directory.
         template: file in it.
         context: verbs are called through ``call``; returns what the template sees.
-        actions: form actions by name (``POST path`` with field ``action``): returns the path to go to next.
+        actions: form actions by name (``POST path`` with field ``action``): returns the path to go to next, or
+            names to show the page again with at once (a plan, a secret shown once).
     """
 
     path: str
@@ -85,7 +86,7 @@ class Page:
     templates: Path
     template: str
     context: Callable[[Call, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-    actions: Mapping[str, Callable[[Call, Mapping[str, Any]], Awaitable[str]]]
+    actions: Mapping[str, Callable[[Call, Mapping[str, Any]], Awaitable[str | Mapping[str, Any]]]]
     site: str = "admin"
 
 
