@@ -105,4 +105,3 @@ class Core:
 
 def _run_and_roll_back(db: Transaction, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     raise _RehearsedError(function(db, *args))
-

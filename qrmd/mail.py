@@ -25,7 +25,11 @@ TIMEOUT = 20.0
 SECRET, SLOT = "$secret", "$slot"  # noqa: S105 - marks of references
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,
 )
 
 

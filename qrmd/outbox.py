@@ -118,10 +118,9 @@ class Outbox:
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:
-        """Look for what a crash has left: requests that were never accepted, events that were never seen."""
+        """Learn of commits from now on. What a crash has left is taken up when its plugin is followed again."""
         self._last = await self._store.read(rows.last_event)
         self._store.watch_commits(self._committed)
-        self._ask_soon()
 
     async def stop(self) -> None:
         """End after the passes that are under way."""
@@ -140,6 +139,7 @@ class Outbox:
         cursor = await self._store.write(rows.begin, plugin)
         self._followers[plugin] = _Follower(plugin, observe, cursor.event_id, tries=cursor.attempts)
         self._wake()
+        self._ask_soon()
 
     async def leave(self, plugin: str) -> None:
         """Show a plugin nothing more; its cursor stays. Returns when a pass under way has ended."""
@@ -285,9 +285,10 @@ class Outbox:
         self._check_waiters()
 
     async def _ask_all(self) -> None:
+        """What plugins that are not started have asked for waits: their verbs are not there either."""
         while self._asking_again and not self._stopped:
             self._asking_again = False
-            while found := await self._store.read(rows.requests):
+            while found := await self._store.read(rows.requests, tuple(self._followers)):
                 by_plugin: dict[str, list[rows.Requested]] = {}
                 for each in found:
                     by_plugin.setdefault(each.plugin, []).append(each)

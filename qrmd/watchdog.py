@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 EXIT_STATUS = 70
 FILE = "culprit.json"
+FACADE = "qrmd.hooks.calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,17 @@ class Watchdog:
         self._end(EXIT_STATUS)
 
     def _find_culprit(self, frame: FrameType | None) -> str:
-        """The innermost plugin on the reactor's stack, else the one whose hook is being called."""
+        """The innermost plugin on the reactor's stack, else the one whose hook is being called there."""
         packages = self._packages()
+        in_hook = False
         while frame is not None:
-            package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            module = str(frame.f_globals.get("__name__", ""))
+            package = module.partition(".")[0]
             if package in packages:
                 return packages[package]
+            in_hook = in_hook or module == FACADE
             frame = frame.f_back
-        return self._called() or ""
+        return (self._called() or "") if in_hook else ""
 
     def _keep(self, plugin: str, fault: str) -> None:
         text = json.dumps({"plugin": plugin, "fault": fault, "at": now_us()})

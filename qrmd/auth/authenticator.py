@@ -6,8 +6,8 @@ import hmac
 import logging
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import ChainMap, OrderedDict
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -52,7 +52,13 @@ class Authenticator:
     the account's row is read again, so that a changed password, role or token takes effect with the next call.
     """
 
-    def __init__(self, store: Store, passwords: Passwords, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        passwords: Passwords,
+        realms: MutableMapping[str, Realm] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.passwords = passwords
         self._store = store
         self._clock = clock
@@ -62,7 +68,7 @@ class Authenticator:
         self._in_flight: dict[bytes, list[Deferred[None]]] = {}
         self._addresses = Attempts(*PER_ADDRESS, clock)
         self._names = Attempts(*PER_NAME, clock)
-        self._realms: dict[str, Realm] = {}
+        self._realms: MutableMapping[str, Realm] = ChainMap({}, realms if realms is not None else {})
         self.add_realm(Users(store))
 
     def add_realm(self, realm: Realm) -> None:

@@ -42,7 +42,7 @@ async def ssh_banner(reactor: IReactorTCP, address: str, port: int = 22) -> str:
     endpoint = HostnameEndpoint(reactor, address, port, timeout=2)
     try:
         banner = await connectProtocol(endpoint, _Banner())
-        line = await banner.line.addTimeout(BANNER_SECONDS, reactor)  # type: ignore[arg-type]
+        line = await banner.line.addTimeout(BANNER_SECONDS, reactor)
     except (ConnectError, ConnectionDone, OSError, TimeoutError):
         return ""
     except Exception as error:

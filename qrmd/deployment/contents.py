@@ -100,9 +100,7 @@ class ResizeImage:
         """Grow."""
         storage = storage_of(args["storage"])
         driver = self._reach.deployment(storage)
-        facts = await self._reach.on_storage(
-            ctx, storage, driver.resize, storage, args["volume"], args["size_mb"]
-        )
+        facts = await self._reach.on_storage(ctx, storage, driver.resize, storage, args["volume"], args["size_mb"])
         await ctx.write(images.save_content, args["image"], facts.format, facts.size_mb, "")
         return Done({"size_mb": facts.size_mb})
 

@@ -35,9 +35,7 @@ class ProvideDisk:
         call = self._reach.on_storage
         if args["source"]:
             tag = OwnerTag(args["installation"], ctx.subject)
-            await call(
-                ctx, storage, driver.clone, storage, args["source"], args["volume"], args["size_mb"], tag
-            )
+            await call(ctx, storage, driver.clone, storage, args["source"], args["volume"], args["size_mb"], tag)
         attachment = await call(ctx, storage, driver.export, storage, args["volume"], args["consumer"])
         return Done({args["slot"]: asdict(attachment)})
 
@@ -66,9 +64,7 @@ class WithdrawDisk:
         """Take the export back."""
         storage = storage_of(args["storage"])
         driver = self._reach.deployment(storage)
-        await self._reach.on_storage(
-            ctx, storage, driver.unexport, storage, args["volume"], args["consumer"]
-        )
+        await self._reach.on_storage(ctx, storage, driver.unexport, storage, args["volume"], args["consumer"])
         return Done()
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:

@@ -129,7 +129,9 @@ class Lifecycle:
             frozenset(arguments.get("avoid_hosts", ())),
         )
         chosen = choose(requirement, candidates)
-        verdicts = [each.as_dict() for each in explain(requirement, candidates)] if self._wants(arguments, chosen) else []
+        verdicts = (
+            [each.as_dict() for each in explain(requirement, candidates)] if self._wants(arguments, chosen) else []
+        )
         if chosen is None:
             missing = shortage(explain(requirement, candidates))
             raise NoCapacity(
@@ -293,9 +295,7 @@ class Lifecycle:
         self._capacity.take_storage(db, image.storage_id, extra)
 
 
-def _appliance_view(
-    installation: str, db: Db, ident: int, arguments: Arguments, workflow: int
-) -> ApplianceView:
+def _appliance_view(installation: str, db: Db, ident: int, arguments: Arguments, workflow: int) -> ApplianceView:
     return appliances.view(db, ident, arguments, workflow, installation)
 
 

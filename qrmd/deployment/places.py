@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
 
 from qrmd.drivers import StorageDriver, VirtualizationDriver
 from qrmd.errors import StepFailed
 from qrmd.model import Host, Storage
 from qrmd.registries import Registries
 from qrmd.states import HostState
+from qrmd.store.database import Store
+from qrmd.store.hosts import find as find_host
+from qrmd.threads import Lanes
 from qrmd.workflow.action import Context
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,9 +30,7 @@ def host_arguments(host: Host) -> dict[str, Any]:
 
 def host_of(arguments: Mapping[str, Any]) -> Host:
     """The host a step was planned for."""
-    return Host(
-        arguments["id"], arguments["name"], arguments["uri"], arguments["type"], HostState.UP
-    )
+    return Host(arguments["id"], arguments["name"], arguments["uri"], arguments["type"], HostState.UP)
 
 
 def storage_arguments(storage: Storage) -> dict[str, Any]:
@@ -41,9 +46,7 @@ def storage_arguments(storage: Storage) -> dict[str, Any]:
 
 def storage_of(arguments: Mapping[str, Any]) -> Storage:
     """The storage a step was planned for."""
-    return Storage(
-        arguments["id"], arguments["name"], arguments["type"], arguments["location"], arguments["host"]
-    )
+    return Storage(arguments["id"], arguments["name"], arguments["type"], arguments["location"], arguments["host"])
 
 
 class Reach:
@@ -101,3 +104,21 @@ class Reach:
         if self.deployment(storage).capabilities.blocking:
             return await ctx.call(f"storage:{storage.id}", function, *args, **kwargs)
         return function(*args, **kwargs)
+
+
+def host_lane_driver(store: Store, reach: Reach, lanes: Lanes) -> Callable[[str], None]:
+    """The engine's ``abort``: kills a host's connection from a lane of its own, so that a hung call ends."""
+
+    def abort(lane: str) -> None:
+        kind, _, rest = lane.partition(":")
+        ident = rest.partition(":")[0]
+        if kind == "host" and ident.isdigit():
+            Deferred.fromCoroutine(_abort(int(ident))).addErrback(
+                lambda failure: log.error("abort: %s", failure.value)
+            )
+
+    async def _abort(ident: int) -> None:
+        host = await store.read(find_host, ident)
+        await lanes.call(f"host:{ident}:abort", reach.virtualization(host).abort, host)
+
+    return abort

@@ -105,8 +105,7 @@ class Hooks:
         if known is None:
             caller = getattr(self._manager.hook, hook)
             known = tuple(
-                (each.plugin_name, _narrowed(each.function, each.argnames))
-                for each in caller.get_hookimpls()
+                (each.plugin_name, _narrowed(each.function, each.argnames)) for each in caller.get_hookimpls()
             )
             self._implementations[hook] = known
         return known

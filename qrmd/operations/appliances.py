@@ -303,9 +303,7 @@ def _check_addresses(db: Db, networks: tuple[int, ...], quantity: int) -> None:
 
 
 @verb("appliance.console_log", roles=LOOK)
-async def appliance_console_log(
-    call: Call, appliance: Ref, limit: Annotated[int, Range(1, 262_144)] = 65_536
-) -> str:
+async def appliance_console_log(call: Call, appliance: Ref, limit: Annotated[int, Range(1, 262_144)] = 65_536) -> str:
     """The last bytes that a running appliance wrote to its serial console."""
     view = await call.read(_machine, appliance)
     driver = call.core.reach.virtualization(view[0])
@@ -318,4 +316,3 @@ def _machine(db: Db, ref: int | str) -> tuple[Host, str]:
     if found.resource_id is None or found.host_id is None:
         raise Conflict("it has no machine", subject=f"appliance:{found.id}", hint="start it")
     return hosts.find(db, found.host_id), appliances.find_resource(db, found.resource_id).uuid
-

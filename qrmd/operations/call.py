@@ -83,9 +83,7 @@ class Call:
         return await dispatch(self.core, self.actor, verb, arguments)
 
 
-async def dispatch(
-    core: Core, actor: Actor, name: str, arguments: Sequence[Any], parent: int | None = None
-) -> Any:
+async def dispatch(core: Core, actor: Actor, name: str, arguments: Sequence[Any], parent: int | None = None) -> Any:
     """Call a verb by name: the one way in for XML-RPC, web, CLI, plugins and workflow steps.
 
     Raises:

@@ -118,7 +118,8 @@ def _get(db: Db, ref: int | str) -> dict[str, Any]:
     )
     shown = shape(db.rows("SELECT * FROM hosts WHERE id = ?", (found.id,))[0])
     appliances = db.rows(
-        "SELECT id, name, state, cpus, memory_mb FROM appliances WHERE host_id = ? AND state <> 'removed'", (found.id,)
+        "SELECT id, name, state, cpus, memory_mb FROM appliances WHERE host_id = ? AND state <> 'removed'",
+        (found.id,),
     )
     return {**shown, **dict(row or {}), "appliances": [dict(each) for each in appliances]}
 

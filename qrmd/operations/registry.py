@@ -57,9 +57,7 @@ class Verb:
         return replace(self, plugin=plugin)
 
 
-def make_verb(
-    name: str, function: Callable[..., Awaitable[Any]], *, roles: frozenset[Role], changes: bool
-) -> Verb:
+def make_verb(name: str, function: Callable[..., Awaitable[Any]], *, roles: frozenset[Role], changes: bool) -> Verb:
     """Build a verb from an async function ``(call, …)`` with annotated parameters and a docstring."""
     hints = get_type_hints(function, include_extras=True)
     given = list(inspect.signature(function).parameters.values())
@@ -114,9 +112,7 @@ class Registry:
         """
         for each in verbs:
             if each.name in self._verbs:
-                raise ValueError(
-                    f"verb {each.name} of plugin {plugin} is taken by {self._verbs[each.name].plugin}"
-                )
+                raise ValueError(f"verb {each.name} of plugin {plugin} is taken by {self._verbs[each.name].plugin}")
         self._verbs.update({each.name: each.owned_by(plugin) for each in verbs})
 
     def remove(self, plugin: str) -> None:

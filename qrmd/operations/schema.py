@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from qrmd.errors import InvalidInput
 from qrmd.names import shown
@@ -96,7 +96,7 @@ def _converter(hint: Any) -> Convert:
     if origin is Annotated:
         base, *limits = get_args(hint)
         return _limited(_converter(base), tuple(limits))
-    if origin is types.UnionType:
+    if origin in (types.UnionType, Union):
         return _union(get_args(hint))
     if origin is tuple:
         return _sequence(_converter(get_args(hint)[0]))
@@ -203,9 +203,7 @@ def _struct(cls: type[T]) -> Convert:
             raise _wrong(path, "a struct", value)
         for key in value:
             if key not in members:
-                raise InvalidInput(
-                    f"{path} has no key {shown(str(key))}", hint="known: " + ", ".join(members)
-                )
+                raise InvalidInput(f"{path} has no key {shown(str(key))}", hint="known: " + ", ".join(members))
         missing = sorted(required - set(value))
         if missing:
             raise InvalidInput(f"{path} lacks {', '.join(missing)}")

@@ -66,9 +66,7 @@ def add(db: Transaction, appliance: Appliance, actor: str, reason: str) -> int:
     return ident
 
 
-def view(
-    db: Db, ident: int, arguments: Mapping[str, Any], workflow: int, installation: str
-) -> ApplianceView:
+def view(db: Db, ident: int, arguments: Mapping[str, Any], workflow: int, installation: str) -> ApplianceView:
     """The appliance and all that is reserved for it."""
     appliance = load(Appliance, _by_id(db, "appliances", ident))
     image = load(Image, _by_id(db, "images", appliance.image_id))

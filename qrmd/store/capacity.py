@@ -78,6 +78,10 @@ class Capacity:
         ]
         return wrong
 
+    def differences_now(self, db: Transaction) -> list[str]:
+        """``differences``, in the writer thread, where index and rows belong together."""
+        return self.differences(db)
+
     def _add(self, host_id: int, cpus: int, memory_mb: int) -> None:
         candidate = self._hosts[host_id]
         candidate.used_cpus += cpus

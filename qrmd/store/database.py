@@ -119,6 +119,11 @@ class Store:
         """Run ``function(db, *args)`` in a reader thread on a snapshot."""
         return self._submit(self._reads, function, args, urgent=False)
 
+    @property
+    def writer(self) -> sqlite3.Connection:
+        """The writing connection, for migrations before ``start``."""
+        return self._connection
+
     def write_now(self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run and commit in this thread. Only before ``start``."""
         member: _Member = _Member(function, args, True, Deferred())

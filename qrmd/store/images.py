@@ -76,9 +76,7 @@ def view(db: Db, ident: int, arguments: Any, _workflow: int, installation: str) 
 
 def save_content(db: Transaction, ident: int, fmt: str, size_mb: int, sha256: str) -> Image:
     """What the content turned out to be."""
-    db.execute(
-        "UPDATE images SET format = ?, size_mb = ?, sha256 = ? WHERE id = ?", (fmt, size_mb, sha256, ident)
-    )
+    db.execute("UPDATE images SET format = ?, size_mb = ?, sha256 = ? WHERE id = ?", (fmt, size_mb, sha256, ident))
     return replace(find(db, ident), format=fmt, size_mb=size_mb, sha256=sha256)
 
 

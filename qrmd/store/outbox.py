@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,9 +144,12 @@ def request(db: Transaction, plugin: str, key: str, verb: str, arguments: Mappin
     )
 
 
-def requests(db: Db, limit: int = 200) -> list[Requested]:
-    """What was asked for and not yet accepted, in order."""
-    rows = db.rows("SELECT * FROM requested ORDER BY id LIMIT ?", (limit,))
+def requests(db: Db, plugins: Sequence[str], limit: int = 200) -> list[Requested]:
+    """What these plugins asked for and was not yet accepted, in order."""
+    rows = db.rows(
+        "SELECT * FROM requested WHERE plugin IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?",
+        (dump(list(plugins)), limit),
+    )
     return [
         Requested(row["id"], row["plugin"], row["key"], row["verb"], json.loads(row["arguments"])) for row in rows
     ]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from qrmd.clock import to_iso
 
@@ -29,7 +29,7 @@ def _loaders(cls: type) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
 
 def _loader(hint: Any) -> Callable[[Any], Any]:
     origin = get_origin(hint)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, Union):
         inner = next(each for each in get_args(hint) if each is not types.NoneType)
         convert = _loader(inner)
         return convert if convert is _same else lambda value: None if value is None else convert(value)
@@ -65,7 +65,19 @@ def _shown(name: str, value: Any) -> Any:
 
 
 JSON_COLUMNS = frozenset(
-    {"facts", "candidates", "dns", "networks", "ssh_keys", "placement", "arguments", "fault", "data", "result", "args"}
+    {
+        "facts",
+        "candidates",
+        "dns",
+        "networks",
+        "ssh_keys",
+        "placement",
+        "arguments",
+        "fault",
+        "data",
+        "result",
+        "args",
+    }
 )
 TIME_COLUMNS = frozenset(
     {"at", "created_at", "seen_at", "active_at", "started_at", "ended_at", "began_at", "wake_at", "deadline"}

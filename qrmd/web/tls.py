@@ -57,6 +57,11 @@ def ensure_certificate(directory: Path, names: Sequence[str] = (), *, now: datet
     if made:
         _make(certificate_file, key_file, wanted, now)
     key_file.chmod(0o600)
+    return load_certificate(certificate_file, key_file, made=made)
+
+
+def load_certificate(certificate_file: Path, key_file: Path, *, made: bool = False) -> Certificate:
+    """The certificate that lies in these files."""
     loaded = x509.load_pem_x509_certificate(certificate_file.read_bytes())
     return Certificate(certificate_file, key_file, fingerprint_of(loaded), loaded.not_valid_after_utc, made)
 

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from qrmd.clock import SECOND, now_us
 from qrmd.errors import OutcomeUnknown, PluginFault, QrmdError, StepFailed
+from qrmd.timers import Timer
 from qrmd.workflow.action import Action, Outcome
 from qrmd.workflow.context import StepContext
 from qrmd.workflow.live import LiveStep, LiveWorkflow
@@ -56,39 +57,54 @@ async def _within(
     running: Deferred[Outcome] = Deferred.fromCoroutine(work)
     if running.called:
         return await running
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        if ctx.lanes:
-            for lane in set(ctx.lanes):
-                parts.abort(lane)
-            nonlocal timer
-            timer = parts.clock.callLater(GRACE, running.cancel)
-        else:
-            running.cancel()
-
-    timer = parts.clock.callLater(seconds, expire)
+    deadline = _Deadline(parts, ctx, running, seconds)
     try:
         return await running
     except CancelledError:
-        if not ctx.lanes:
-            raise OutcomeUnknown("it did not end before its deadline", subject=step.step.title) from None
-        for lane in ctx.lanes:
-            parts.lanes.abandon(lane)
-        raise NeverEnded(
-            "a call did not end, even after its connection was killed",
-            subject=", ".join(ctx.lanes),
-            hint="look at the host; then workflow.retry, or skip with a reason",
-        ) from None
+        raise _cut_off(parts, ctx, step) from None
     except QrmdError as error:
-        if expired and not isinstance(error, OutcomeUnknown):
+        if deadline.expired and not isinstance(error, OutcomeUnknown):
             raise OutcomeUnknown(f"cut off at its deadline: {error.message}", subject=error.subject) from error
         raise
     finally:
-        if timer.active():
-            timer.cancel()
+        deadline.end()
+
+
+class _Deadline:
+    """First kills the connections of calls under way; what goes on after that is given up."""
+
+    def __init__(self, parts: Parts, ctx: StepContext, running: Deferred[Outcome], seconds: float) -> None:
+        self.expired = False
+        self._parts = parts
+        self._ctx = ctx
+        self._running = running
+        self._timer: Timer = parts.clock.callLater(seconds, self._expire)
+
+    def end(self) -> None:
+        """The work has ended."""
+        if self._timer.active():
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self.expired = True
+        if not self._ctx.lanes:
+            self._running.cancel()
+            return
+        for lane in set(self._ctx.lanes):
+            self._parts.abort(lane)
+        self._timer = self._parts.clock.callLater(GRACE, self._running.cancel)
+
+
+def _cut_off(parts: Parts, ctx: StepContext, step: LiveStep) -> StepFailed:
+    if not ctx.lanes:
+        return OutcomeUnknown("it did not end before its deadline", subject=step.step.title)
+    for lane in ctx.lanes:
+        parts.lanes.abandon(lane)
+    return NeverEnded(
+        "a call did not end, even after its connection was killed",
+        subject=", ".join(ctx.lanes),
+        hint="look at the host; then workflow.retry, or skip with a reason",
+    )
 
 
 def _redacted(live: LiveWorkflow, parts: Parts, text: str) -> str:

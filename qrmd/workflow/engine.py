@@ -48,6 +48,7 @@ class Engine:
         self._ready: deque[LiveWorkflow] = deque()
         self._draining = False
         self.live: dict[int, LiveWorkflow] = {}
+        self._by_subject: dict[str, LiveWorkflow] = {}
         self.debts = Debts(parts)
 
     # ------------------------------------------------------------ asking
@@ -108,7 +109,7 @@ class Engine:
             return
         waiter: Deferred[None] = Deferred()
         live.waiters.append(waiter)
-        timer = self._parts.clock.callLater(seconds, lambda: waiter.called or waiter.callback(None))
+        timer = self._parts.clock.callLater(seconds, _fire, waiter)
         await waiter
         if timer.active():
             timer.cancel()
@@ -163,7 +164,7 @@ class Engine:
         """Cancel a live workflow that this operation replaces; its id when nothing remains to be done."""
         if not request.kind.takes_over:
             return None
-        holder = next((each for each in self.live.values() if each.subject == request.subject), None)
+        holder = self._by_subject.get(request.subject)
         if holder is None or holder.kind.operation not in request.kind.takes_over:
             return None
         if holder.state is WorkflowState.RUNNING:
@@ -183,7 +184,7 @@ class Engine:
             await self._parts.store.write_urgently(journal.refuse, live, error.as_dict())
             raise
         live.state = WorkflowState.RUNNING
-        self.live[live.id] = live
+        self._enter(live)
         self._schedule(live)
 
     def _plan(self, kind: WorkflowKind, subject: str, view: Any, arguments: Mapping[str, Any]) -> Plan:
@@ -203,7 +204,7 @@ class Engine:
         for live in await self._parts.store.read(journal.load_live, self._parts.kinds):
             if live.id in self.live:
                 continue
-            self.live[live.id] = live
+            self._enter(live)
             if live.state is WorkflowState.PLANNING:
                 await self._plan_again(live)
             elif live.state is not WorkflowState.STUCK:
@@ -221,6 +222,10 @@ class Engine:
             live.state = WorkflowState.UNDONE
             self._ended(live)
 
+    def _enter(self, live: LiveWorkflow) -> None:
+        self.live[live.id] = live
+        self._by_subject[live.subject] = live
+
     def wake(self, workflow_id: int) -> None:
         """Look at a workflow now instead of at its wake-up time."""
         live = self.live.get(workflow_id)
@@ -228,6 +233,12 @@ class Engine:
             live.wake = True
             if not live.running:
                 self._schedule(live)
+
+    def wake_subject(self, subject: str) -> None:
+        """Look now at the live workflow of a subject, if there is one: something happened to it."""
+        live = self._by_subject.get(subject)
+        if live is not None:
+            self.wake(live.id)
 
     def drain(self) -> None:
         """Begin no further attempts; the rows are as after a crash."""
@@ -277,12 +288,12 @@ class Engine:
     def _ended(self, live: LiveWorkflow) -> None:
         if live.state is not WorkflowState.STUCK:
             self.live.pop(live.id, None)
+            self._by_subject.pop(live.subject, None)
             if any(step.state is StepState.DEBT for step in live.steps):
                 self.debts.add(live)
         waiters, live.waiters = live.waiters, []
         for waiter in waiters:
-            if not waiter.called:
-                waiter.callback(None)
+            _fire(waiter)
         if live.parent is not None:
             self.wake(live.parent)
 
@@ -305,6 +316,11 @@ class Engine:
         if live.state is not WorkflowState.STUCK:
             raise Conflict(f"it is {live.state}, not stuck", subject=f"workflow:{workflow_id}")
         return live
+
+
+def _fire(waiter: Deferred[None]) -> None:
+    if not waiter.called:
+        waiter.callback(None)
 
 
 def _stuck_step(live: LiveWorkflow) -> LiveStep:

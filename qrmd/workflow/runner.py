@@ -120,11 +120,12 @@ class Runner:
         step.deadline = deadline
         step.began_at = step.began_at or now_us()
 
-    async def _wait(self, live: LiveWorkflow, step: LiveStep, again: Again) -> float:
+    async def _wait(self, live: LiveWorkflow, step: LiveStep, again: Again) -> float | None:
         """The first wish to wait is a row; later ones stay in memory while their note is the same."""
         if now_us() > step.deadline:
             fault = StepFailed(f"not so before its deadline: {again.note or 'still waiting'}", subject=live.subject)
-            return await self._exhausted(live, step, fault)
+            await self._exhausted(live, step, fault)
+            return None
         if step.state is not StepState.WAITING or step.note != again.note:
             wake_at = now_us() + int(again.after * SECOND)
             await self._parts.store.write_urgently(journal.waiting, step, wake_at, again.note)
@@ -138,16 +139,17 @@ class Runner:
             pause = back_off(step.attempts)
             await self._failed(live, step, StepState.FAILED, error, pause)
             return pause
-        return await self._exhausted(live, step, error)
+        await self._exhausted(live, step, error)
+        return None
 
-    async def _exhausted(self, live: LiveWorkflow, step: LiveStep, error: QrmdError) -> Any:
+    async def _exhausted(self, live: LiveWorkflow, step: LiveStep, error: QrmdError) -> None:
         fault = redact(live, self._parts, error.as_dict())
         if step.step.on_failure is OnFailure.LATER:
             pause = back_off(step.attempts)
             wake_at = now_us() + int(pause * SECOND)
             await self._parts.store.write_urgently(journal.debt, live, step, fault, wake_at)
             step.state, step.wake_at, step.fault = StepState.DEBT, wake_at, fault
-            return None
+            return
         raise _FailedError(fault)
 
     async def _failed(

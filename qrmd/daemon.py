@@ -1,0 +1,367 @@
+"""The composition root: the only place where parts are constructed and wired."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+import qrmd.operations.appliances
+import qrmd.operations.audit
+import qrmd.operations.events
+import qrmd.operations.hosts
+import qrmd.operations.images
+import qrmd.operations.introspection
+import qrmd.operations.places
+import qrmd.operations.plugins
+import qrmd.operations.resources
+import qrmd.operations.system
+import qrmd.operations.users
+import qrmd.operations.workflows
+from qrmd import config as configuration
+from qrmd.auth import Authenticator, Passwords, make_first_administrator
+from qrmd.backups import Backups
+from qrmd.config import Config
+from qrmd.core import Core
+from qrmd.deployment.lifecycle import Lifecycle
+from qrmd.deployment.places import Reach, host_lane_driver
+from qrmd.deployment.plugin import CorePlugin
+from qrmd.errors import ConfigInvalid, QrmdError
+from qrmd.hooks.calls import Hooks
+from qrmd.hooks.registered import Periodic
+from qrmd.log import start_logging
+from qrmd.mail import Mailer
+from qrmd.model import Actor
+from qrmd.monitor import POLL_SECONDS, Monitor
+from qrmd.notify import inherited, notify
+from qrmd.operations.call import dispatch
+from qrmd.operations.registry import Verb, collect
+from qrmd.outbox import Outbox
+from qrmd.plugins import Plugins
+from qrmd.registries import Registries
+from qrmd.settings import Settings
+from qrmd.started import PluginParts
+from qrmd.states import ImageState
+from qrmd.store import images
+from qrmd.store.capacity import Capacity
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.database import Store
+from qrmd.store.migrations import core as core_migrations
+from qrmd.store.migrations import migrate
+from qrmd.store.transitions import transition
+from qrmd.threads import Lanes
+from qrmd.vault import Vault
+from qrmd.watchdog import Watchdog
+from qrmd.web.health import handlers
+from qrmd.web.request import Bounded, Limits, Site
+from qrmd.web.site import build_sites
+from qrmd.web.tls import Certificate, ensure_certificate, load_certificate, make_context
+from qrmd.web.xmlrpc import XmlRpc
+from qrmd.workflow.engine import Engine
+from qrmd.workflow.parts import Parts
+
+log = logging.getLogger("qrmd")
+reactor: Any = _reactor
+
+VERB_MODULES = (
+    qrmd.operations.appliances,
+    qrmd.operations.audit,
+    qrmd.operations.events,
+    qrmd.operations.hosts,
+    qrmd.operations.images,
+    qrmd.operations.introspection,
+    qrmd.operations.places,
+    qrmd.operations.plugins,
+    qrmd.operations.resources,
+    qrmd.operations.system,
+    qrmd.operations.users,
+    qrmd.operations.workflows,
+)
+DRAIN_SECONDS = 10.0
+TICK = 0.1
+
+
+def deliver(function: Callable[[], None]) -> None:
+    """Hand a function over to the reactor thread."""
+    reactor.callFromThread(function)
+
+
+def core_verbs() -> list[Verb]:
+    """The verbs of the core."""
+    return collect(*VERB_MODULES)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What exists before the reactor runs. ``password``: of the first administrator, to be shown once."""
+
+    config: Config
+    config_path: Path
+    installation: str
+    vault: Vault
+    store: Store
+    capacity: Capacity
+    password: str | None
+
+
+def prepare(config: Config, config_path: Path) -> Prepared:
+    """State directory, key, database with its migrations, first administrator, capacity index."""
+    state = config.server.state_dir
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _lock(state)
+    os.umask(0o077)
+    vault = Vault(state / "vault.key")
+    store = Store(state / "qrmd.sqlite", vault, deliver)
+    applied = migrate(store.path, store.writer, [core_migrations])
+    if applied:
+        log.info("database: applied %s", ", ".join(applied))
+    capacity = Capacity()
+    store.write_now(capacity.rebuild)
+    store.write_now(_sweep_images)
+    password = make_first_administrator(store)
+    installation = store.write_now(_installation)
+    return Prepared(config, config_path, installation, vault, store, capacity, password)
+
+
+def _lock(state: Path) -> None:
+    """One daemon per state directory; the lock ends with the process."""
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigInvalid(
+            "another qrmd runs on this state directory", subject=str(state), hint="stop it first"
+        ) from None
+
+
+def _installation(db: Db) -> str:
+    found: str = db.value("SELECT value FROM meta WHERE key = 'installation'")
+    return found
+
+
+def _sweep_images(db: Transaction) -> None:
+    for ident in images.sweep_unbegun(db):
+        transition(db, "image", ident, ImageState.REMOVED, reason="its import never began")
+
+
+def build(prepared: Prepared) -> tuple[Core, Monitor, CorePlugin, Watchdog]:
+    """Construct and wire everything; nothing runs yet."""
+    config, store = prepared.config, prepared.store
+    registries, settings, lanes = Registries(), Settings(), Lanes(deliver)
+    reach = Reach(registries)
+    lifecycle = Lifecycle(prepared.capacity, registries, prepared.installation)
+    hooks = Hooks(lambda plugin, fault: plugins.quarantine(plugin, fault))
+
+    async def ask(
+        actor: Actor,
+        verb: str,
+        arguments: Mapping[str, Any],
+        options: Mapping[str, Any],
+        parent: int | None = None,
+    ) -> Any:
+        return await core.ask(actor, verb, arguments, options, parent)
+
+    async def ask_in_order(actor: Actor, verb: str, arguments: Sequence[Any]) -> Any:
+        return await dispatch(core, actor, verb, arguments)
+
+    outbox = Outbox(store, ask, reactor, deliver)
+    plugins = Plugins(
+        PluginParts(
+            store,
+            hooks,
+            lanes,
+            registries,
+            outbox,
+            reactor,
+            ask_in_order,
+            prepared.installation,
+            config.server.state_dir,
+            configuration.plugin_directory(prepared.config_path),
+        )
+    )
+    abort = host_lane_driver(store, reach, lanes)
+    engine = Engine(
+        Parts(store, hooks, registries.actions, registries.kinds, lanes, prepared.vault, reactor, ask, abort),
+        config.limits.workflows,
+    )
+    core = Core(
+        prepared.installation,
+        store,
+        hooks,
+        registries,
+        lanes,
+        engine,
+        outbox,
+        plugins,
+        Authenticator(store, Passwords(deliver), registries.realms),
+        settings,
+        Backups(store, lanes, config.backup_dir),
+        prepared.capacity,
+        lifecycle,
+        reach,
+        starting=["the daemon is starting"],
+    )
+    monitor = Monitor(store, lanes, reach, prepared.capacity, deliver, engine.wake_subject, prepared.installation)
+    built_in = CorePlugin(
+        reach,
+        lifecycle,
+        Mailer(store, settings, prepared.vault),
+        reactor,
+        core_verbs(),
+        [Periodic("hosts", POLL_SECONDS, monitor.poll)],
+    )
+    watchdog = Watchdog(config.server.state_dir, config.limits.hold_seconds, plugins.packages, lambda: hooks.culprit)
+    return core, monitor, built_in, watchdog
+
+
+class Daemon:
+    """Start and end of a running daemon."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self.core, self._monitor, self._built_in, self._watchdog = build(prepared)
+        self._ports: list[Any] = []
+
+    async def start(self) -> None:
+        """Plugins, what a crash left, then the doors are opened."""
+        core, config = self.core, self._prepared.config
+        core.store.start()
+        self._watchdog.start(reactor)
+        await core.plugins.discover()
+        await core.plugins.build_in(self._built_in)
+        await core.outbox.start()
+        await core.plugins.start_enabled()
+        recovered = await core.engine.recover()
+        certificate = self._certificate()
+        self._listen(certificate)
+        core.starting.clear()
+        log.info("ready: %d workflows taken up, certificate SHA-256 %s", recovered, certificate.fingerprint)
+        self._announce(config, certificate)
+        notify("READY=1")
+
+    def _certificate(self) -> Certificate:
+        tls = self._prepared.config.tls
+        if tls.certificate:
+            return load_certificate(Path(tls.certificate), Path(tls.key))
+        return ensure_certificate(self._prepared.config.server.state_dir / "tls", tls.names)
+
+    def _listen(self, certificate: Certificate) -> None:
+        config = self._prepared.config
+        passed = inherited()
+        limits = Limits(body=config.limits.body_bytes)
+        rpc = XmlRpc(self.core)
+        admin_tree, portal_tree = build_sites(self.core, reactor)
+        context = make_context(certificate)
+        admin = Site(admin_tree, reactor, direct=handlers(self.core, rpc), limits=limits)
+        portal = Site(portal_tree, reactor, limits=limits)
+        self._open(config.listen.admin, "admin", admin, context, passed)
+        self._open(config.listen.portal, "portal", portal, context, passed)
+
+    def _open(
+        self, address: str, name: str, site: Site, context: CertificateOptions, passed: Mapping[str, int]
+    ) -> None:
+        if not address:
+            return
+        factory = TLSMemoryBIOFactory(context, False, Bounded(site, site.limits))  # noqa: FBT003
+        if address == "inherit":
+            if name not in passed:
+                raise ConfigInvalid(
+                    "no socket of that name was passed", subject=f"listen.{name}", hint="see LISTEN_FDNAMES"
+                )
+            listening = socket.socket(fileno=passed[name])
+            listening.setblocking(False)
+            self._ports.append(reactor.adoptStreamPort(listening.fileno(), listening.family, factory))
+            listening.close()
+            return
+        host, port = configuration.split_address(address)
+        self._ports.append(reactor.listenTCP(port, factory, interface=host))
+
+    def _announce(self, config: Config, certificate: Certificate) -> None:
+        """On standard output, once: the generated password goes nowhere else."""
+        lines = [f"admin    https://{config.listen.admin}", f"portal   https://{config.listen.portal}"]
+        lines.append(f"certificate SHA-256 {certificate.fingerprint}")
+        if self._prepared.password is not None:
+            lines.append(f"first administrator: admin   password: {self._prepared.password}")
+            self._prepared.password = None
+        print("\n".join(lines), flush=True)  # noqa: T201 - what a person starting it sees
+
+    async def stop(self) -> None:
+        """A graceful stop leaves the same rows as a crash; it only lets attempts under way end."""
+        notify("STOPPING=1")
+        for port in self._ports:
+            port.stopListening()
+        self.core.engine.drain()
+        waited = 0.0
+        while not self.core.engine.idle and waited < DRAIN_SECONDS:
+            await _pause(TICK)
+            waited += TICK
+        self._monitor.stop()
+        await self.core.plugins.stop_all()
+        await self.core.outbox.stop()
+        self.core.auth.stop()
+        self._watchdog.stop()
+        self.core.lanes.stop()
+        self.core.store.stop()
+
+
+def _pause(seconds: float) -> Deferred[None]:
+    pause: Deferred[None] = Deferred()
+    reactor.callLater(seconds, pause.callback, None)
+    return pause
+
+
+def run(config_path: Path) -> int:
+    """Run until a signal; returns the exit status."""
+    config = configuration.load_config(config_path)
+    start_logging(config.server.log_level)
+    daemon = Daemon(prepare(config, config_path))
+    status = 0
+
+    def failed(failure: Any) -> None:
+        nonlocal status
+        status = 1
+        error = failure.value
+        log.error("start failed: %s", error if isinstance(error, QrmdError) else failure.getTraceback())
+        with suppress(Exception):
+            reactor.stop()
+
+    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(daemon.start()).addErrback(failed))
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(daemon.stop()))
+    reactor.suggestThreadPoolSize(4)
+    reactor.run()
+    return status
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=configuration.DEFAULT_PATH,
+    show_default=True,
+    help="the daemon's TOML file; plugins.d/ lies beside it",
+)
+def main(config_path: Path) -> None:
+    """Run the data-centre management daemon in the foreground."""
+    try:
+        sys.exit(run(config_path))
+    except QrmdError as error:
+        click.echo(f"qrmd: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

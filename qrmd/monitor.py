@@ -1,0 +1,166 @@
+"""Keeps states true: driver events are hints, polling is the second source, rows change only by transitions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from qrmd.deployment.places import Reach
+from qrmd.drivers import MachineInfo, MachineState
+from qrmd.errors import QrmdError
+from qrmd.model import Host
+from qrmd.states import HostState
+from qrmd.store import hosts, observed
+from qrmd.store.capacity import Capacity
+from qrmd.store.database import Store
+from qrmd.threads import Lanes
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 10.0
+MISSES = 2
+"""Polls without an answer after which a host counts as unreachable."""
+
+
+class Monitor:
+    """Watches hosts and the machines on them.
+
+    Args:
+        deliver: hands a function over to the reactor thread.
+        wake: look at the live workflow of a subject now.
+        installation: UUID of this qrmd.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lanes: Lanes,
+        reach: Reach,
+        capacity: Capacity,
+        deliver: Callable[[Callable[[], None]], Any],
+        wake: Callable[[str], None],
+        installation: str,
+    ) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._reach = reach
+        self._capacity = capacity
+        self._deliver = deliver
+        self._wake = wake
+        self._installation = installation
+        self._misses: dict[int, int] = {}
+        self._watches: dict[int, Callable[[], None]] = {}
+        self._busy: set[int] = set()
+
+    async def poll(self) -> None:
+        """Look at every host once; a silent one delays no other."""
+        known = await self._store.read(hosts.all_hosts)
+        for ident in set(self._watches) - {host.id for host in known}:
+            self._watches.pop(ident)()
+        waiting = [Deferred.fromCoroutine(self._poll(host)) for host in known if host.id not in self._busy]
+        await gatherResults(waiting)
+
+    def stop(self) -> None:
+        """End all watches."""
+        while self._watches:
+            self._watches.popitem()[1]()
+
+    async def _poll(self, host: Host) -> None:
+        self._busy.add(host.id)
+        try:
+            driver = self._reach.virtualization(host)
+            seen = await self._call(host, driver.machines, host, self._installation)
+            if host.id not in self._watches:
+                self._watches[host.id] = await self._call(host, driver.watch, host, self._noticed)
+        except QrmdError as error:
+            await self._missed(host, error)
+        else:
+            self._misses.pop(host.id, None)
+            if host.state in {HostState.UNREACHABLE, HostState.NEW}:
+                await self._store.write(observed.note_host, host.id, self._capacity)
+            await self._note(host, {each.uuid: each for each in seen}, complete=True)
+        finally:
+            self._busy.discard(host.id)
+
+    async def _call(self, host: Host, function: Callable[..., Any], *args: Any) -> Any:
+        if self._reach.virtualization(host).capabilities.blocking:
+            return await self._lanes.call(f"host:{host.id}:query", function, *args)
+        return function(*args)
+
+    async def _missed(self, host: Host, error: QrmdError) -> None:
+        self._misses[host.id] = self._misses.get(host.id, 0) + 1
+        watch = self._watches.pop(host.id, None)
+        if watch is not None:
+            watch()
+        if self._misses[host.id] >= MISSES:
+            await self._store.write(observed.note_silence, host.id, str(error), self._capacity)
+
+    def _noticed(self, host_name: str, machine: MachineInfo) -> None:
+        """A driver's thread says that a machine changed."""
+        self._deliver(lambda: self._look(host_name, machine))
+
+    def _look(self, host_name: str, machine: MachineInfo) -> None:
+        if machine.subject:
+            self._wake(machine.subject)
+        done = Deferred.fromCoroutine(self._note_event(host_name, machine))
+        done.addErrback(lambda failure: log.error("machine %s: %s", machine.name, failure.value))
+
+    async def _note_event(self, host_name: str, machine: MachineInfo) -> None:
+        host = await self._store.read(hosts.find, host_name)
+        driver = self._reach.virtualization(host)
+        now = await self._call(host, driver.find, host, machine.uuid)
+        await self._note(host, {machine.uuid: now} if now else {}, only=machine.uuid)
+
+    async def _note(
+        self, host: Host, seen: Mapping[str, MachineInfo], *, complete: bool = False, only: str = ""
+    ) -> None:
+        """Compare with the rows first: a write happens only where something changes."""
+        expected = await self._store.read(observed.expected, host.id)
+        changes = differing(expected, seen, complete=complete, only=only)
+        if changes:
+            await self._store.write(observed.note_machines, changes)
+
+
+def differing(
+    expected: Sequence[observed.Expected], seen: Mapping[str, MachineInfo], *, complete: bool, only: str
+) -> list[observed.Change]:
+    """Appliances whose machine is not as their state says. Pure."""
+    changes = []
+    for each in expected:
+        if only and each.uuid != only:
+            continue
+        machine = seen.get(each.uuid)
+        if machine is None and not (complete or only):
+            continue
+        target, reason = _verdict(machine)
+        if target != each.state and (each.state, target) in SEEN:
+            changes.append(observed.Change(each.appliance_id, each.state, target, reason))
+    return changes
+
+
+SEEN = frozenset(
+    {
+        ("active", "paused"),
+        ("active", "error"),
+        ("paused", "active"),
+        ("paused", "error"),
+        ("error", "active"),
+    }
+)
+
+
+def _verdict(machine: MachineInfo | None) -> tuple[str, str]:
+    if machine is None:
+        return "error", "its machine is not known to its host any more"
+    match machine.state:
+        case MachineState.RUNNING | MachineState.SHUTTING_DOWN:
+            return "active", "its machine runs"
+        case MachineState.PAUSED:
+            return "paused", machine.reason or "its machine was paused"
+        case MachineState.CRASHED:
+            return "error", machine.reason or "its guest crashed"
+        case _:
+            return "error", "its machine ended without an order"

@@ -1,0 +1,134 @@
+"""The leftovers audit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qrmd import leftovers
+from qrmd.drivers import Found
+from qrmd.errors import Forbidden, InvalidInput, QrmdError
+from qrmd.leftovers import Report
+from qrmd.model import Role
+from qrmd.operations.call import Call
+from qrmd.operations.registry import LOOK, verb
+from qrmd.operations.schema import Options
+from qrmd.settings import one_of
+from qrmd.store import audit
+from qrmd.store.audit import OwnedRow
+from qrmd.store.connection import Db
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions(Options):
+    """What to do with what is found.
+
+    Attributes:
+        action: ``report`` only; ``remove`` orphans outside and rows of missing things; ``adopt`` orphans whose tag
+            names an object that exists; ``ignore`` orphans from now on.
+        only: external ids that the action is limited to (empty: all that was found).
+    """
+
+    action: one_of("report", "remove", "adopt", "ignore") = "report"  # type: ignore[valid-type]
+    only: tuple[str, ...] = ()
+
+
+_OPTIONS = AuditOptions()
+
+
+@verb("audit.leftovers", roles=LOOK)
+async def audit_leftovers(call: Call, options: AuditOptions = _OPTIONS) -> dict[str, Any]:
+    """Compare what carries our tag outside with our rows: orphaned, missing, and places that can't be looked at.
+
+    ``clean`` is true when there is none of these. The actions ``remove``, ``adopt`` and ``ignore`` need an operator.
+    """
+    if options.action != "report" and call.actor.role not in {Role.ADMINISTRATOR, Role.OPERATOR}:
+        raise Forbidden(f"the role {call.actor.role} may only look", subject=call.actor.name)
+    if options.action == "ignore" and not options.reason:
+        raise InvalidInput("ignoring needs a reason", hint="options.reason")
+    report = await _report(call)
+    acted: list[dict[str, Any]] = []
+    if options.action != "report" and not options.dry_run:
+        acted = await _act(call, report, options)
+        report = await _report(call)
+    return {**_shown(report), "acted": acted}
+
+
+async def _report(call: Call) -> Report:
+    owned, busy, ignored = await call.read(_rows)
+    looked = await leftovers.look_everywhere(call.core)
+    after_owned, after_busy, _ = await call.read(_rows)
+    settled = [row for row in owned if row in after_owned]
+    both = {(row.kind, row.external_id, row.place): row for row in (*owned, *after_owned)}
+    report = leftovers.compare(looked, list(both.values()), busy | after_busy, ignored)
+    report.missing[:] = [row for row in report.missing if row in settled]
+    report.drift.extend(await call.core.store.write(call.core.capacity.differences_now))
+    return report
+
+
+def _rows(db: Db) -> tuple[list[OwnedRow], frozenset[str], frozenset[tuple[str, str, str]]]:
+    return audit.owned(db), audit.busy_subjects(db), audit.ignored(db)
+
+
+async def _act(call: Call, report: Report, options: AuditOptions) -> list[dict[str, Any]]:
+    acted = []
+    for found in report.orphaned:
+        if not options.only or found.external_id in options.only:
+            acted.append(await _act_on(call, found, options))
+    if options.action == "remove":
+        for row in report.missing:
+            if not options.only or row.external_id in options.only:
+                await _forget(call, row.kind, row.external_id, row.place, options.reason)
+                acted.append({"place": row.place, "external_id": row.external_id, "done": "row forgotten"})
+    return acted
+
+
+async def _act_on(call: Call, found: Found, options: AuditOptions) -> dict[str, Any]:
+    outcome = {"place": found.place, "external_id": found.external_id}
+    try:
+        match options.action:
+            case "remove":
+                await leftovers.remove(call.core, found)
+                await _forget(call, found.kind, found.external_id, found.place, options.reason)
+            case "adopt":
+                await _adopt(call, found, options.reason)
+            case _:
+                await call.core.store.write(
+                    audit.ignore, found.kind, found.external_id, found.place, call.actor.name, options.reason
+                )
+    except QrmdError as error:
+        return {**outcome, "fault": error.as_dict()}
+    return {**outcome, "done": options.action}
+
+
+async def _adopt(call: Call, found: Found, reason: str) -> None:
+    if not await call.read(_exists, found.subject):
+        raise InvalidInput(
+            f"its tag names {found.subject or 'nobody'}, which does not exist", hint="remove it instead"
+        )
+    await call.core.store.write(
+        audit.adopt, found.kind, found.external_id, found.place, found.subject, call.actor.name, reason
+    )
+
+
+async def _forget(call: Call, kind: str, external_id: str, place: str, reason: str) -> None:
+    await call.core.store.write(audit.forget, kind, external_id, place, call.actor.name, reason)
+
+
+def _exists(db: Db, subject: str) -> bool:
+    kind, _, ident = subject.partition(":")
+    table = {"appliance": "appliances", "image": "images"}.get(kind)
+    if table is None or not ident.isdigit():
+        return False
+    state = db.value(f"SELECT state FROM {table} WHERE id = ?", (int(ident),))  # noqa: S608 - our own table names
+    return state not in (None, "removed")
+
+
+def _shown(report: Report) -> dict[str, Any]:
+    return {
+        "clean": report.clean,
+        "orphaned": [asdict(each) for each in report.orphaned],
+        "missing": [asdict(each) for each in report.missing],
+        "unknown": report.unknown,
+        "drift": report.drift,
+    }

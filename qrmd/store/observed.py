@@ -1,0 +1,84 @@
+"""What was seen outside, written where it changes a state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qrmd.clock import now_us
+from qrmd.model import Severity
+from qrmd.states import HostState
+from qrmd.store.capacity import Capacity
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.transitions import state_of, transition
+from qrmd.workflow.journal import live_on
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A machine as the rows say it should be. ``state`` is its appliance's."""
+
+    uuid: str
+    appliance_id: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An appliance that is not in the state its machine is in."""
+
+    appliance_id: int
+    source: str
+    target: str
+    reason: str
+
+
+def expected(db: Db, host_id: int) -> list[Expected]:
+    """Machines of a host whose appliances have no workflow under way."""
+    rows = db.rows(
+        "SELECT r.uuid, a.id AS appliance_id, a.state FROM appliances a JOIN resources r ON r.id = a.resource_id"
+        " WHERE a.host_id = ? AND a.state IN ('active', 'paused', 'error')",
+        (host_id,),
+    )
+    return [Expected(row["uuid"], row["appliance_id"], row["state"]) for row in rows]
+
+
+def note_machines(db: Transaction, changes: Sequence[Change]) -> None:
+    """Apply what is still so; a workflow that began meanwhile knows better."""
+    for change in changes:
+        subject = f"appliance:{change.appliance_id}"
+        if live_on(db, subject) or state_of(db, "appliance", change.appliance_id) != change.source:
+            continue
+        transition(
+            db,
+            "appliance",
+            change.appliance_id,
+            change.target,
+            event=_event(change),
+            reason=change.reason,
+            severity=Severity.INFO if change.target == "active" else Severity.ERROR,
+        )
+
+
+def _event(change: Change) -> str:
+    if change.target == "active":
+        return "appliance.resumed" if change.source == "paused" else "appliance.recovered"
+    return "appliance.paused" if change.target == "paused" else "appliance.failed"
+
+
+def note_host(db: Transaction, host_id: int, capacity: Capacity) -> None:
+    """A host answered."""
+    state = state_of(db, "host", host_id)
+    if state in {HostState.UNREACHABLE, HostState.NEW}:
+        transition(db, "host", host_id, HostState.UP, event="host.reached", reason="it answers")
+        capacity.refresh_hosts(db)
+        db.execute("UPDATE hosts SET seen_at = ? WHERE id = ?", (now_us(), host_id))
+
+
+def note_silence(db: Transaction, host_id: int, fault: str, capacity: Capacity) -> None:
+    """A host does not answer."""
+    if state_of(db, "host", host_id) in {HostState.UP, HostState.NEW, HostState.MAINTENANCE}:
+        transition(
+            db, "host", host_id, HostState.UNREACHABLE, event="host.lost", reason=fault, severity=Severity.ERROR
+        )
+        capacity.refresh_hosts(db)
