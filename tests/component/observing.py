@@ -29,9 +29,7 @@ class Config:
     pass
 """
 
-SEES = (
-    HEAD
-    + """
+SEES = """
 MIGRATIONS = Migrations("sees")
 
 @MIGRATIONS()
@@ -62,12 +60,9 @@ class Plugin:
     def die(self):
         self.armed.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-"""  # noqa: S608 - Python source, not SQL
-)
+"""
 
-HOLDS = (
-    HEAD
-    + """
+HOLDS = """
 class Plugin:
     manifest = Manifest("holds", "Holds", "Holds the reactor", "test")
     config_type = Config
@@ -81,7 +76,8 @@ class Plugin:
         while True:
             time.sleep(0.01)
 """
-)
+
+SOURCES = {"sees": HEAD + SEES, "holds": HEAD + HOLDS}
 
 
 def _happen(db: Transaction, count: int) -> None:

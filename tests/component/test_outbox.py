@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,7 @@ class Plugin(Base):
     migrations = MIGRATIONS
 """
 
-KEEPS = (
-    KEPT
-    + """
+KEEPS = """
     @hookimpl
     def on_event(self, event, db):
         if event.kind == "test.happened":
@@ -45,12 +44,9 @@ KEEPS = (
             SEEN.append(number)
             if number in BAD:
                 raise ValueError(f"I don't like {{number}}")
-"""  # noqa: S608 - Python source, not SQL
-)
+"""
 
-ASKS = (
-    KEPT
-    + """
+ASKS = """
     @hookimpl
     def register_verbs(self):
         return collect(self)
@@ -70,7 +66,6 @@ ASKS = (
             request("asks.note", {{"number": event.data["number"]}})
             request("asks.note", {{"number": event.data["number"] + 100}})
 """
-)
 
 
 def happen(db: Transaction, *numbers: int) -> None:
@@ -78,7 +73,7 @@ def happen(db: Transaction, *numbers: int) -> None:
         events.append(db, "test.happened", "test:1", data={"number": number})
 
 
-def kept(path: Path, table: str) -> list[int]:
+def kept(path: Path, table: str) -> list[Any]:
     with closing(sqlite3.connect(path)) as db:
         return [row[1] for row in db.execute(f"SELECT * FROM {table} ORDER BY id")]  # noqa: S608 - our own names
 
@@ -89,7 +84,7 @@ def cursor_of(loop: Loop, shop: Workshop, name: str) -> dict[str, int]:
 
 
 def test_events_come_in_order_after_their_commit(loop: Loop, shop: Workshop, install: Install) -> None:
-    install("keeps", KEEPS.format(name="keeps"))
+    install("keeps", (KEPT + KEEPS).format(name="keeps"))
     loop.run(shop.run_plugin("keeps"))
     for begin in range(0, 1000, 100):
         loop.run(_happen(shop, *range(begin, begin + 100)))
@@ -103,14 +98,14 @@ async def _happen(shop: Workshop, *numbers: int) -> None:
 
 
 def test_observers_are_woken_without_being_asked(loop: Loop, shop: Workshop, install: Install) -> None:
-    package = install("keeps", KEEPS.format(name="keeps"))
+    package = install("keeps", (KEPT + KEEPS).format(name="keeps"))
     loop.run(shop.run_plugin("keeps"))
     loop.run(_happen(shop, 1))
     loop.run_until(lambda: __import__(package).SEEN, what="the event")
 
 
 def test_nothing_is_written_while_nothing_happens(loop: Loop, shop: Workshop, install: Install) -> None:
-    install("keeps", KEEPS.format(name="keeps"))
+    install("keeps", (KEPT + KEEPS).format(name="keeps"))
     loop.run(shop.run_plugin("keeps"))
     loop.run(shop.outbox.caught_up())
     commits = shop.store.counters.commits
@@ -121,7 +116,7 @@ def test_nothing_is_written_while_nothing_happens(loop: Loop, shop: Workshop, in
 
 
 def test_a_new_cursor_stands_at_now(loop: Loop, shop: Workshop, install: Install) -> None:
-    install("keeps", KEEPS.format(name="keeps"))
+    install("keeps", (KEPT + KEEPS).format(name="keeps"))
     loop.run(_happen(shop, 1))
     loop.run(shop.run_plugin("keeps"))
     loop.run(_happen(shop, 2))
@@ -140,8 +135,8 @@ def test_a_new_cursor_stands_at_now(loop: Loop, shop: Workshop, install: Install
 
 
 def test_an_event_it_cant_digest_is_parked_and_the_rest_goes_on(loop: Loop, shop: Workshop, install: Install) -> None:
-    package = install("keeps", KEEPS.format(name="keeps"))
-    install("other", KEEPS.format(name="other"))
+    package = install("keeps", (KEPT + KEEPS).format(name="keeps"))
+    install("other", (KEPT + KEEPS).format(name="other"))
     module = __import__(package)
     loop.run(shop.run_plugin("keeps"))
     loop.run(shop.run_plugin("other"))
@@ -168,7 +163,7 @@ def test_an_event_it_cant_digest_is_parked_and_the_rest_goes_on(loop: Loop, shop
 
 
 def test_a_parked_event_can_be_skipped(loop: Loop, shop: Workshop, install: Install) -> None:
-    package = install("keeps", KEEPS.format(name="keeps"))
+    package = install("keeps", (KEPT + KEEPS).format(name="keeps"))
     loop.run(shop.run_plugin("keeps"))
     __import__(package).BAD.add(1)
     loop.run(_happen(shop, 1))
@@ -197,7 +192,7 @@ def test_an_observer_that_always_raises_does_not_feed_itself(loop: Loop, shop: W
 def test_what_it_asks_for_is_asked_after_the_commit_once_with_its_key(
     loop: Loop, shop: Workshop, install: Install
 ) -> None:
-    package = install("asks", ASKS.format(name="asks"))
+    package = install("asks", (KEPT + ASKS).format(name="asks"))
     module = __import__(package)
     loop.run(shop.run_plugin("asks"))
     module.BAD.add(2)
@@ -215,7 +210,7 @@ def test_what_it_asks_for_is_asked_after_the_commit_once_with_its_key(
 
 
 def test_a_refusal_is_an_event_and_is_not_asked_again(loop: Loop, shop: Workshop, install: Install) -> None:
-    package = install("asks", ASKS.format(name="asks"))
+    package = install("asks", (KEPT + ASKS).format(name="asks"))
     loop.run(shop.run_plugin("asks"))
     loop.run(_happen(shop, 13))
     loop.run(shop.outbox.caught_up())
@@ -223,6 +218,28 @@ def test_a_refusal_is_an_event_and_is_not_asked_again(loop: Loop, shop: Workshop
     assert [each.data["fault"]["message"] for each in refused] == ["not 13"]
     assert [each[0] for each in __import__(package).SEEN] == [113]
     assert kept(shop.store.path, "requested") == []
+
+
+def test_what_a_crash_left_is_asked_when_its_plugin_is_back(tmp_path: Path, loop: Loop, install: Install) -> None:
+    package = install("asks", (KEPT + ASKS).format(name="asks"))
+    first = Workshop(tmp_path, loop, loop.deliver)
+    loop.run(first.start())
+    loop.run(first.run_plugin("asks"))
+    loop.run(first.call("plugin.stop", "asks"))
+    left = "VALUES ('asks', 'event:1:asks:1', 'asks.note', '{\"number\": 7}')"
+    loop.run(first.store_write(f"INSERT INTO requested (plugin, key, verb, arguments) {left}"))
+    loop.run(first.outbox.caught_up())
+    assert kept(first.store.path, "requested") == ["asks"], "it waits while the plugin is not started"
+    loop.run(first.call("plugin.start", "asks"))
+    loop.run(first.outbox.caught_up())
+    loop.run(first.store_write(f"INSERT INTO requested (plugin, key, verb, arguments) {left.replace('7', '8')}"))
+    loop.run(first.stop())
+    second = Workshop(tmp_path, loop, loop.deliver)
+    loop.run(second.start())
+    loop.run(second.outbox.caught_up())
+    assert [each[0] for each in __import__(package).SEEN] == [7, 8]
+    assert loop.run(second.events("plugin.request_refused")) == []
+    loop.run(second.stop())
 
 
 # ---------------------------------------------------------------- another process, killed
@@ -237,7 +254,7 @@ def daemon(tmp_path: Path, command: str, name: str, number: int = 0) -> process.
 @pytest.mark.parametrize("number", [0, 250, 499])
 def test_its_own_writes_happen_exactly_once_however_it_is_killed(tmp_path: Path, when: str, number: int) -> None:
     """Killed inside the observer (after its write, before the cursor), or right after the commit of both."""
-    write_distribution(tmp_path / "site", "sees", "qrmd_sees", runpy.run_path(str(OBSERVING))["SEES"])
+    write_distribution(tmp_path / "site", "sees", "qrmd_sees", runpy.run_path(str(OBSERVING))["SOURCES"]["sees"])
     (tmp_path / "kill").write_text(f"{when} {number}", encoding="utf-8")
     assert daemon(tmp_path, "begin", "sees", 500).returncode == -9
     assert not (tmp_path / "kill").exists()
@@ -251,7 +268,7 @@ def test_its_own_writes_happen_exactly_once_however_it_is_killed(tmp_path: Path,
 
 
 def test_who_holds_the_reactor_ends_the_process_and_is_quarantined(tmp_path: Path) -> None:
-    write_distribution(tmp_path / "site", "holds", "qrmd_holds", runpy.run_path(str(OBSERVING))["HOLDS"])
+    write_distribution(tmp_path / "site", "holds", "qrmd_holds", runpy.run_path(str(OBSERVING))["SOURCES"]["holds"])
     ended = daemon(tmp_path, "hold", "holds")
     assert ended.returncode == 70, ended.stderr
     assert "appliance_start" in ended.stderr, "the stacks are in the log"
