@@ -136,8 +136,8 @@ def _place(told: dict[str, Any], verb: dict[str, Any]) -> _Place:
         return _struct_place(told, verb)
     if told["type"] == "struct" and told["required"]:
         return _pairs_place(told)
-    if told["name"] in _SECRETS:
-        return _Place(told, [], lambda _words: values.secret(told["name"]))
+    if told["name"] in _SECRETS and told["type"] == "string":
+        return _secret_place(told)
     return _plain_place(told)
 
 
@@ -156,6 +156,17 @@ def _plain_place(told: dict[str, Any]) -> _Place:
         return _UNSET if word is None else values.convert(told["type"], word, told)
 
     return _Place(told, [parameter], value)
+
+
+def _secret_place(told: dict[str, Any]) -> _Place:
+    """A password is no word: it is asked for; an optional one when its option says so."""
+    name = told["name"]
+    if told["required"]:
+        return _Place(told, [], lambda _words: values.secret(name))
+    flag = click.Option(
+        [f"--{_dashed(name)}", f"arg_{name}"], is_flag=True, help="Ask for it, or read it from standard input."
+    )
+    return _Place(told, [flag], lambda words: values.secret(name) if words[f"arg_{name}"] else _UNSET)
 
 
 def _pairs_place(told: dict[str, Any]) -> _Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ def test_optional_arguments_in_the_middle_get_their_default() -> None:
     assert _sent(["7"], ident, seconds, OPTIONS) == [7]
     assert _sent(["web-1", "2.5"], ident, seconds, OPTIONS) == ["web-1", 2.5]
     assert _sent(["7", "--reason", "r"], ident, seconds, OPTIONS) == [7, 30.0, {"reason": "r"}]
+
+
+def test_an_optional_password_is_asked_for_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    ident = {"name": "appliance", "type": "ref", "required": True, "help": ""}
+    secret = {"name": "password", "type": "string", "required": False, "help": "", "default": ""}
+    monkeypatch.setattr("sys.stdin", io.StringIO("from standard input\n"))
+    assert _sent(["web-1"], ident, secret, OPTIONS) == ["web-1"]
+    assert _sent(["web-1", "--password"], ident, secret, OPTIONS) == ["web-1", "from standard input"]
 
 
 def test_words_that_do_not_fit() -> None:
