@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from qrmd.clock import to_iso
 from qrmd.config import load_plugin_config
-from qrmd.errors import ConfigInvalid, NotFound, PluginFault
+from qrmd.errors import ConfigInvalid, InvalidInput, NotFound, PluginFault
 from qrmd.names import shown
 from qrmd.operations.call import Call
 from qrmd.operations.registry import ADMINISTER, LOOK, verb
-from qrmd.operations.schema import Length, Options, Range
+from qrmd.operations.schema import Length, ListOptions, Options, Range
 from qrmd.plugins import Changed
 from qrmd.states import PLUGIN_EDGES, PluginState
 from qrmd.store import outbox, plugins
@@ -58,11 +58,23 @@ class UnparkOptions(Options):
     skip: bool = False
 
 
+FIELDS = ("id", "name", "state", "fault", "version", "title", "description", "kind", "requires")
+
+
 @verb("plugin.list", roles=LOOK)
-async def list_plugins(call: Call) -> list[dict[str, Any]]:
-    """All installed plugins: name, title, description, kind, version, state, fault, requires."""
+async def list_plugins(
+    call: Call,
+    options: ListOptions = ListOptions(),  # noqa: B008 - frozen
+) -> list[dict[str, Any]]:
+    """All plugins ever installed: id, name, state, fault, version, title, description, kind, requires."""
+    for field in (*options.fields, *(options.where or {})):
+        if field not in FIELDS:
+            raise InvalidInput(f"there is no field {shown(field)}", hint="known: " + ", ".join(FIELDS))
     rows = await call.core.plugins.discover()
-    return [_summary(call, row) for row in rows.values()]
+    found = [_summary(call, row) for row in sorted(rows.values(), key=lambda row: row.id) if row.id > options.after]
+    wanted = [each for each in found if all(each.get(key) == value for key, value in (options.where or {}).items())]
+    fields = ("id", *options.fields) if options.fields else FIELDS
+    return [{key: each[key] for key in fields if key in each} for each in wanted[: options.limit]]
 
 
 @verb("plugin.get", roles=LOOK)
@@ -76,7 +88,7 @@ async def get_plugin(call: Call, name: Name) -> dict[str, Any]:
     offered = call.core.plugins.offered(name)
     return {
         **_summary(call, rows[name]),
-        "next": [edge.reason for edge in PLUGIN_EDGES if edge.source == rows[name].state and "." in edge.reason],
+        "next": _next(rows[name].state),
         "offers": offered.as_dict(),
         "depended_on_by": await call.core.plugins.dependents(name) if started else [],
         "owned": owned,
@@ -153,6 +165,12 @@ def _summary(call: Call, row: plugins.PluginRow) -> dict[str, Any]:
         "kind": manifest.kind,
         "requires": list(manifest.requires),
     }
+
+
+def _next(state: PluginState) -> list[str]:
+    """Verbs that are possible in this state."""
+    verbs = [edge.reason for edge in PLUGIN_EDGES if edge.source == state and edge.reason.startswith("plugin.")]
+    return [*verbs, "plugin.purge"] if state is PluginState.INSTALLED else verbs
 
 
 def _observed(db: Db, name: str) -> tuple[outbox.Cursor | None, int, list[outbox.Parked], list[dict[str, Any]]]:

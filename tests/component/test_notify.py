@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
+from qrmd import process
 from qrmd.errors import ConfigInvalid
 from qrmd.notify import inherited, notify
 
@@ -36,6 +38,26 @@ def test_sockets_meant_for_another_process_are_not_taken() -> None:
     environment = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "admin"}
     assert inherited(environment) == {}
     assert environment == {}
+
+
+TAKES = """
+import os, socket
+from qrmd.notify import inherited
+made = [socket.create_server(("127.0.0.1", 0)).detach() for _ in range(2)]
+for number, descriptor in zip((3, 4), made):
+    os.dup2(descriptor, number)
+    os.set_inheritable(number, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="admin:portal")
+found = inherited()
+assert found == {"admin": 3, "portal": 4}, found
+assert not any(name.startswith("LISTEN_") for name in os.environ)
+assert not os.get_inheritable(3)
+assert socket.socket(fileno=found["portal"]).getsockname()[0] == "127.0.0.1"
+"""
+
+
+def test_sockets_are_taken_by_name_once() -> None:
+    process.run([sys.executable, "-c", TAKES], timeout=30)
 
 
 def test_unnamed_sockets_are_refused() -> None:

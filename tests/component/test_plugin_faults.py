@@ -241,3 +241,22 @@ def test_state_machines_of_the_core_cant_be_taken(loop: Loop, shop: Workshop, in
         loop.run(shop.run_plugin("bad"))
     assert transitions._TABLES["appliance"] == "appliances"
     assert "appliance" in MACHINES
+
+
+def test_purging_never_takes_a_table_of_somebody_else(loop: Loop, shop: Workshop, install: Install) -> None:
+    """``audit`` has the prefix of a table of the core, ``dir`` that of ``dir-storage``."""
+    body = (
+        "@MIGRATIONS()\ndef m001(db):\n    db.conn.execute('CREATE TABLE {0}_own (x)')\n"
+        "class Plugin(Base):\n    migrations = MIGRATIONS\n"
+    )
+    for name in ("audit", "dir", "dir-x"):
+        install(name, body.format(name.replace("-", "_")))
+    loop.run(shop.plugins.discover())
+    for name in ("audit", "dir", "dir-x"):
+        loop.run(shop.call("plugin.enable", name))
+    for name in ("audit", "dir"):
+        loop.run(shop.call("plugin.disable", name))
+        loop.run(shop.call("plugin.purge", name, {"confirm": name}))
+    left = tables(shop)
+    assert {"audit_ignored", "dir_x_own"} <= left
+    assert not {"audit_own", "dir_own"} & left

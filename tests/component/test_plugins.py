@@ -141,6 +141,7 @@ def test_installed_enabled_started_and_back(loop: Loop, shop: Workshop, install:
     loop.run(shop.call("plugin.enable", "hello", {"reason": "try it"}))
     assert "hello_words" in tables(shop)
     assert state_of(loop, shop, "hello") == ("enabled", "")
+    assert loop.run(shop.call("plugin.get", "hello"))["next"] == ["plugin.disable", "plugin.start"]
     assert list(shop.directory.glob("qrmd.db.before-hello-m001_first"))
 
     appears = loop.run(shop.call("plugin.start", "hello"))["appears"]
@@ -271,6 +272,20 @@ def test_services_begin_and_end_with_the_plugin(loop: Loop, shop: Workshop, inst
     assert len(module.BEATS) == seen
 
 
+def test_the_list_is_filtered_and_paged(loop: Loop, shop: Workshop, install: Install) -> None:
+    for name in ("alpha", "beta", "gamma"):
+        install(name, "class Plugin(Base): pass\n")
+    loop.run(shop.run_plugin("beta"))
+    first = loop.run(shop.call("plugin.list", {"fields": ["name"], "where": {"kind": "test"}, "limit": 2}))
+    assert [set(each) for each in first] == [{"id", "name"}] * 2
+    rest = loop.run(shop.call("plugin.list", {"where": {"kind": "test"}, "after": first[-1]["id"]}))
+    assert [each["name"] for each in first + rest] == ["alpha", "beta", "gamma"]
+    started = loop.run(shop.call("plugin.list", {"where": {"state": "started"}}))
+    assert [each["name"] for each in started] == ["beta"]
+    with pytest.raises(InvalidInput, match="no field 'colour'"):
+        loop.run(shop.call("plugin.list", {"where": {"colour": "red"}}))
+
+
 # ---------------------------------------------------------------- what depends on it
 
 
@@ -371,25 +386,6 @@ def test_what_it_requires_comes_first_and_goes_last(tmp_path: Path, loop: Loop, 
     loop.run(again.start())
     assert list(again.registries.offered) == ["base", "alpha"]
     loop.run(again.stop())
-
-
-def test_purging_never_takes_a_table_of_somebody_else(loop: Loop, shop: Workshop, install: Install) -> None:
-    """``audit`` has the prefix of a table of the core, ``dir`` that of ``dir-storage``."""
-    body = (
-        "@MIGRATIONS()\ndef m001(db):\n    db.conn.execute('CREATE TABLE {0}_own (x)')\n"
-        "class Plugin(Base):\n    migrations = MIGRATIONS\n"
-    )
-    for name in ("audit", "dir", "dir-x"):
-        install(name, body.format(name.replace("-", "_")))
-    loop.run(shop.plugins.discover())
-    for name in ("audit", "dir", "dir-x"):
-        loop.run(shop.call("plugin.enable", name))
-    for name in ("audit", "dir"):
-        loop.run(shop.call("plugin.disable", name))
-        loop.run(shop.call("plugin.purge", name, {"confirm": name}))
-    left = tables(shop)
-    assert {"audit_ignored", "dir_x_own"} <= left
-    assert not {"audit_own", "dir_own"} & left
 
 
 def test_unknown_plugins_are_not_found(loop: Loop, shop: Workshop) -> None:
