@@ -27,6 +27,13 @@ class Setting:
     plugin: str = "core"
 
 
+@dataclass(frozen=True, slots=True)
+class Choice(Check):
+    """A check of texts that can be listed."""
+
+    allowed: tuple[str, ...] = ()
+
+
 def one_of(*allowed: str) -> Any:
     """A type hint: one of these texts."""
 
@@ -35,7 +42,7 @@ def one_of(*allowed: str) -> Any:
             raise InvalidInput("must be one of " + ", ".join(allowed))
         return value
 
-    return Annotated[str, Check(check)]
+    return Annotated[str, Choice(check, allowed)]
 
 
 def _mail_or_empty(value: str) -> str:

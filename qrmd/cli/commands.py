@@ -52,7 +52,7 @@ class Noun(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Own commands and the server's (none, when it can't be asked: help still works)."""
         try:
-            told = _children(_session(ctx).verbs(), self.prefix)
+            told = _children(session_of(ctx).verbs(), self.prefix)
         except (CallFailed, QrmdError, OSError, ValueError):
             told = set()
         return sorted({*self.commands, *told})
@@ -62,7 +62,7 @@ class Noun(click.Group):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        session = _session(ctx)
+        session = session_of(ctx)
         return self._find(session.verbs(), cmd_name) or self._find(session.verbs(fresh=True), cmd_name)
 
     def _find(self, verbs: description.Description, word: str) -> click.Command | None:
@@ -91,7 +91,7 @@ def make_command(told: dict[str, Any], word: str) -> click.Command:
         )
 
     def run(**words: Any) -> None:
-        session = _session(click.get_current_context())
+        session = session_of(click.get_current_context())
         connection = session.connection()
         answer = connection.call(told["name"], *_arguments(places, words))
         form = words["output"] or session.form
@@ -209,6 +209,9 @@ def _field(
 ) -> tuple[list[click.Parameter], Callable[[dict[str, Any]], Any]]:
     key = f"{struct}_{field['name']}"
     option = _option_name(field["name"], struct, verb)
+    if field["name"] in _SECRETS:
+        ask = click.Option([option, key], is_flag=True, help="Ask for it, or read it from standard input.")
+        return [ask], lambda words: values.secret(field["name"]) if words[key] else _UNSET
     if field["type"] == "boolean":
         flag = click.Option([f"{option}/--no-{option[2:]}", key], default=None, help=field["help"])
         return [flag], lambda words: _UNSET if words[key] is None else words[key]
@@ -254,7 +257,7 @@ def _default(told: dict[str, Any]) -> Any:
 # ------------------------------------------------------------ names and texts
 
 
-def _session(ctx: click.Context) -> Session:
+def session_of(ctx: click.Context) -> Session:
     """Of this run: made when first asked for, because help and completion come before the root's call-back."""
     root = ctx.find_root()
     if root.obj is None:

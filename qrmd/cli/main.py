@@ -22,7 +22,10 @@ _LOCAL = {
     "manual": ("qrmd.cli.manual", "manual"),
     "completion": ("qrmd.cli.manual", "completion"),
 }
-_LOCAL_IN = {"user": {"reset-password": ("qrmd.cli.local", "reset_password")}}
+_LOCAL_IN = {
+    "user": {"reset-password": ("qrmd.cli.local", "reset_password")},
+    "audit": {"leftovers": ("qrmd.cli.audit", "leftovers")},
+}
 
 
 class Root(Noun):

@@ -117,6 +117,8 @@ def _limits(limits: list[Any]) -> dict[str, Any]:
     for limit in limits:
         if isinstance(limit, Range):
             found |= {"least": _whole(limit.least), "most": _whole(limit.most)}
+        elif hasattr(limit, "allowed"):
+            found["choices"] = list(limit.allowed)
         elif isinstance(limit, Length):
             found["longest"] = limit.most
     return found
