@@ -17,7 +17,6 @@ import click
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 import qrmd.operations.appliances
 import qrmd.operations.audit
@@ -66,7 +65,7 @@ from qrmd.threads import Lanes
 from qrmd.vault import Vault
 from qrmd.watchdog import Watchdog
 from qrmd.web.health import handlers
-from qrmd.web.request import Bounded, Limits, Site
+from qrmd.web.request import Limits, Site, secured
 from qrmd.web.site import build_sites
 from qrmd.web.tls import Certificate, ensure_certificate, load_certificate, make_context
 from qrmd.web.xmlrpc import XmlRpc
@@ -275,7 +274,7 @@ class Daemon:
     ) -> None:
         if not address:
             return
-        factory = TLSMemoryBIOFactory(context, False, Bounded(site, site.limits))  # noqa: FBT003
+        factory = secured(site, context)
         if address == "inherit":
             if name not in passed:
                 raise ConfigInvalid(
