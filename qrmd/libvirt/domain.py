@@ -161,10 +161,13 @@ def power_on(domain: Any) -> None:
         _unless_so(domain.create, lambda: is_active(domain))
 
 
+_GOING = (libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
+
+
 def shutdown(domain: Any) -> None:
-    """Press the power button; already off is fine."""
+    """Press the power button; already off, or on the way there, is fine."""
     if is_active(domain):
-        _unless_so(domain.shutdown, lambda: not is_active(domain))
+        _unless_so(domain.shutdown, lambda: domain.state()[0] in _GOING)
 
 
 def destroy(domain: Any) -> None:

@@ -80,8 +80,8 @@ class Runner:
                 continue
             carried = None
             pauses.append(outcome)
-            if live.kind.compensates:
-                return outcome
+            if live.kind.compensates or step.state is StepState.WAITING:
+                return min(pauses)
         if pauses:
             await self._flush(carried)
             return min(pauses)
@@ -134,8 +134,9 @@ class Runner:
 
     async def _failure(self, live: LiveWorkflow, step: LiveStep, action: Action, error: QrmdError) -> float | None:
         """Retry while it is worth it, else decide what the failure means."""
-        retryable = isinstance(error, StepFailed) and now_us() < step.deadline
-        if retryable and (step.attempts <= action.retries or not live.kind.compensates):
+        insists = not live.kind.compensates
+        retryable = (isinstance(error, StepFailed) and step.attempts <= action.retries) or insists
+        if retryable and now_us() < step.deadline:
             pause = back_off(step.attempts)
             await self._failed(live, step, StepState.FAILED, error, pause)
             return pause

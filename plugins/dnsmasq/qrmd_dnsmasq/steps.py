@@ -25,13 +25,15 @@ def reserve_steps(view: ApplianceView) -> list[Step]:
 
 
 def release_steps(view: ApplianceView) -> list[Step]:
-    """Take each reservation and its lease back. The address stays the appliance's in the ledger."""
+    """Take each reservation and its lease back, once nothing can renew it. The address stays in the ledger."""
+    needs = ("off",) if view.resource is not None else ()
     return [
         Step(
             action="dnsmasq.release",
             args=_args(nic),
             phase=Phase.NETWORK,
             title=f"release {nic.nic.address} on {nic.network.name}",
+            needs=needs,
             disowns=(_owned(nic),),
         )
         for nic in view.nics
