@@ -117,9 +117,7 @@ class Specs:
     # ------------------------------------------------------------ on_*: after the commit, at least once
 
     @hookspec
-    def on_event(
-        self, event: Event, db: Transaction, request: Callable[[str, Mapping[str, Any]], None]
-    ) -> None:
+    def on_event(self, event: Event, db: Transaction, request: Callable[[str, Mapping[str, Any]], None]) -> None:
         """See an event, in order, at least once, in the writer thread.
 
         May write the plugin's own tables through ``db`` and ask for operations with ``request(verb, arguments)``
