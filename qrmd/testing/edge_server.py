@@ -1,13 +1,17 @@
 """The edges of a daemon (TLS, HTTP, XML-RPC, authentication, backup) over a real store, without hosts or plugins.
 
+All verbs of the core are there to be granted or denied; those that need an engine can't be carried out.
+
 ``python -m qrmd.testing.edge_server DIRECTORY`` prints one JSON line with port, password, CA file and database.
 A realm of one cloud user (``carla``) stands for the cloud plugin's.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,13 @@ from typing import Any
 from twisted.internet import reactor as _reactor  # noqa: TID251 - a program of its own
 from twisted.web.resource import Resource
 
+from qrmd import operations
 from qrmd.auth import Account, Authenticator, Passwords, make_first_administrator
 from qrmd.auth.passwords import hash_now
 from qrmd.backups import Backups
 from qrmd.core import Core
 from qrmd.errors import Unavailable
 from qrmd.model import Actor, Role
-from qrmd.operations import events, introspection, system, users
 from qrmd.operations.call import Call
 from qrmd.operations.registry import ADMINISTER, Registry, collect, make_verb
 from qrmd.settings import Settings
@@ -36,6 +40,10 @@ from qrmd.web.xmlrpc import XmlRpc
 
 CLOUD_PASSWORD = "carla-knows-this"  # noqa: S105 - of a test
 reactor: Any = _reactor
+MODULES = [
+    importlib.import_module(f"{operations.__name__}.{each.name}")
+    for each in pkgutil.iter_modules(operations.__path__)
+]
 
 
 class CloudUsers:
@@ -81,7 +89,7 @@ class Edges(Core):
         self.backups = Backups(self.store, self.lanes, directory / "backups")
         self.starting = []
         self.own_verbs = Registry()
-        self.own_verbs.add(collect(users, system, introspection, events))
+        self.own_verbs.add([each for module in MODULES for each in collect(module)])
         self.own_verbs.add([make_verb(f"test.{each.__name__}", each, roles=ADMINISTER, changes=False)
                             for each in (explode, refuse, mirror)])  # fmt: skip
 
