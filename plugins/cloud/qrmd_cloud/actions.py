@@ -8,7 +8,7 @@ from typing import Any
 from qrmd.api import Again, Context, Done, NoCapacity, Outcome, QrmdError, Services, StepFailed, events, now_us
 from qrmd.api import Transaction as Tx
 from qrmd_cloud import children
-from qrmd_cloud.children import ADD, START, Core, Progress
+from qrmd_cloud.children import ADD, REMOVE, START, Core, Progress
 from qrmd_cloud.model import Request, Server
 from qrmd_cloud.rules import RuleBook
 from qrmd_cloud.states import ServerState
@@ -31,6 +31,7 @@ class MakeServers:
 
     def __init__(self, services: Services, rules: RuleBook) -> None:
         self.timeout = float(services.config.provision_timeout)
+        self._grace: int = services.config.stop_seconds
         self._core = Core(services)
         self._rules = rules
 
@@ -49,7 +50,7 @@ class MakeServers:
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:
         """Take all of it down."""
-        return await _all_gone(self._core, ctx, args["request"])
+        return await _all_gone(self._core, ctx, args["request"], self._grace)
 
     async def _begin(self, ctx: Context, args: Args, request: Request, server: Server) -> None:
         networks = await self._core.networks(self._rules.now.networks, request.nics)
@@ -73,7 +74,7 @@ class MakeServers:
         return request.partial and bool(others)
 
     async def _drop(self, ctx: Context, server: Server, appliance: int, fault: Mapping[str, Any]) -> None:
-        await ctx.operation("appliance.remove", {"appliance": appliance}, number=children.place_of(server, 4))
+        await ctx.operation("appliance.remove", {"appliance": appliance}, number=children.place_of(server, REMOVE))
         await ctx.write(note_dropped, server, fault)
 
     async def _look(self, ctx: Context, request: Request) -> Outcome:
@@ -124,21 +125,22 @@ class RemoveServers:
 
     def __init__(self, services: Services) -> None:
         self._core = Core(services)
+        self._grace: int = services.config.stop_seconds
 
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Stop and remove all, side by side."""
-        return await _all_gone(self._core, ctx, args["request"])
+        return await _all_gone(self._core, ctx, args["request"], self._grace)
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:  # noqa: ARG002 - an action's signature
         """Never compensated."""
         raise StepFailed("servers that were given back do not come back", subject=ctx.subject)
 
 
-async def _all_gone(core: Core, ctx: Context, request_id: int) -> Outcome:
+async def _all_gone(core: Core, ctx: Context, request_id: int, grace_seconds: int) -> Outcome:
     left = [
         server.hostname
         for server in await ctx.read(servers.of_request, request_id)
-        if not await children.take_down(core, ctx, server)
+        if not await children.take_down(core, ctx, server, grace_seconds)
     ]
     return Again(LOOK, f"waiting for the end of {', '.join(left)}") if left else Done()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qrmd.api import Conflict, Context, NotFound, QrmdError, Services, StepFailed
+from qrmd.api import Conflict, Context, NotFound, Services, StepFailed
 from qrmd_cloud.model import Request, Server
 from qrmd_cloud.spec import ImageFacts
 
@@ -55,7 +55,7 @@ class Core:
         return [known[number % len(known)] for number in range(nics)]
 
     async def explain(self, spec: Mapping[str, Any], quantity: int) -> dict[str, Any]:
-        """Where so many servers would go, and why there. Raises NoCapacity."""
+        """Where so many servers would go, and why there: ``{"hosts", "candidates"}``. Raises NoCapacity."""
         found: dict[str, Any] = await self._ask("appliance.explain", dict(spec), quantity)
         return found
 
@@ -88,7 +88,7 @@ def appliance_spec(request: Request, name: str, hostname: str, networks: list[st
         "owner": owner,
         "comment": f"cloud request {request.id}",
     }
-    return spec | {"ha": True} if request.ha else spec
+    return spec
 
 
 def place_of(server: Server, use: int) -> int:
@@ -96,8 +96,11 @@ def place_of(server: Server, use: int) -> int:
     return server.number * PLACES + use
 
 
-async def take_down(core: Core, ctx: Context, server: Server) -> bool:
+async def take_down(core: Core, ctx: Context, server: Server, grace_seconds: int) -> bool:
     """One push towards a server's appliance being gone; True when it is.
+
+    Args:
+        grace_seconds: that the guest gets to power off; its disk goes anyway.
 
     Raises:
         StepFailed: a child is stuck and needs a human.
@@ -109,16 +112,17 @@ async def take_down(core: Core, ctx: Context, server: Server) -> bool:
         return True
     match appliance["state"]:
         case "stopped":
-            await _child(core, ctx, server, "appliance.remove", REMOVE)
+            await _child(core, ctx, server, "appliance.remove", REMOVE, {})
         case "starting":
             await _cancel_start(core, ctx, server)
         case "active" | "paused" | "error":
-            await _child(core, ctx, server, "appliance.stop", STOP)
+            await _child(core, ctx, server, "appliance.stop", STOP, {"grace_seconds": grace_seconds})
     return False
 
 
-async def _child(core: Core, ctx: Context, server: Server, verb: str, use: int) -> None:
-    workflow = await ctx.operation(verb, {"appliance": server.appliance_id}, number=place_of(server, use))
+async def _child(core: Core, ctx: Context, server: Server, verb: str, use: int, options: Mapping[str, Any]) -> None:
+    arguments = {"appliance": server.appliance_id, "options": dict(options)}
+    workflow = await ctx.operation(verb, arguments, number=place_of(server, use))
     progress = await core.progress(workflow)
     if not progress.live and progress.state != "done":
         raise StepFailed(
@@ -136,8 +140,3 @@ async def _cancel_start(core: Core, ctx: Context, server: Server) -> None:
         await ctx.operation("workflow.cancel", {"workflow": server.workflow_id}, number=place_of(server, CANCEL))
     except Conflict:
         return  # it has ended between two looks
-
-
-def fault_of(error: QrmdError) -> dict[str, Any]:
-    """What a request keeps of an error."""
-    return error.as_dict()

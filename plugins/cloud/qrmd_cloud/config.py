@@ -20,6 +20,7 @@ class Config:
         line_seconds: longest time that one ledger line of a running server covers.
         retry_seconds: between two tries of a request that found no resource, when nothing was heard to be free.
         provision_timeout: seconds from the first step to giving up.
+        stop_seconds: that a guest gets to power off before its disk is removed anyway.
         portal_url: shown in mails; empty: not shown.
     """
 
@@ -33,4 +34,5 @@ class Config:
     line_seconds: int = 3600
     retry_seconds: int = 300
     provision_timeout: int = 1800
+    stop_seconds: int = 5
     portal_url: str = ""

@@ -108,6 +108,9 @@ class Kinds:
 
     def complete(self, db: Transaction, ident: int, _arguments: Arguments, _workflow: int) -> None:
         """The request is about to be active: what the meters say is billed from now on."""
+        for server in servers.of_request(db, ident):
+            if server.state is ServerState.NEW:  # its event may still be on the way
+                servers.move(db, server, ServerState.ACTIVE, "it answered")
         requests.put(db, ident, placing=0, cause="", explanation={}, active_at=now_us(), due_at=0)
 
     def release(self, db: Transaction, ident: int, _arguments: Arguments, workflow: int) -> None:

@@ -68,11 +68,11 @@ class Observer:
 
 def _show(db: Transaction, server: Server, event: Event, target: str) -> None:
     state = SHOWN.get(target)
+    if state is ServerState.ACTIVE and not server.active_at:
+        servers.put(db, server.id, active_at=event.at)
     if state is None or state is server.state or not is_allowed(servers.KIND, server.state, state):
         return
     servers.move(db, server, state, event.kind)
-    if state is ServerState.ACTIVE and not server.active_at:
-        servers.put(db, server.id, active_at=event.at)
 
 
 def _is_next(db: Transaction, event: Event, kind: str, target: str, ident: str) -> bool:

@@ -69,7 +69,8 @@ async def placement(core: Core, request: Request, rules: Rules, owner: str) -> d
     """Where the servers would go, and why there; or why nowhere."""
     try:
         networks = await core.networks(rules.networks, request.nics)
-        spec = appliance_spec(request, f"cloud-{request.id}-1", request.hostname, networks, owner)
+        name = f"cloud-{request.id}-1"
+        spec = appliance_spec(request, name, request.hostname or name, networks, owner)
         return {"fits": True, **await core.explain(spec, request.quantity)}
     except (NoCapacity, NotFound) as error:
         return {"fits": False, "message": error.message, "hint": error.hint, **error.data}

@@ -31,7 +31,7 @@ def lines_of(town: Town, user: int) -> list[Any]:
 def test_history_is_append_only(town: Town, table: str, deed: str) -> None:
     ident = town.active(town.user(), now_us() - HOUR)
     town.do(bills.settle, ident, now_us(), town.rules, whole=True)
-    with pytest.raises(Exception, match="append-only|not the sum"):
+    with pytest.raises(Exception, match=r"append-only|not the sum"):
         town.do(lambda db: db.execute(deed.format(table)))
     assert town.do(bills.settle, ident, now_us(), town.rules, whole=True) < MICRO
 
