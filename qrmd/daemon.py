@@ -162,7 +162,11 @@ def build(prepared: Prepared) -> tuple[Core, Monitor, CorePlugin, Watchdog]:
     registries, settings, lanes = Registries(), Settings(), Lanes(deliver)
     reach = Reach(registries)
     lifecycle = Lifecycle(prepared.capacity, registries, prepared.installation)
-    hooks = Hooks(lambda plugin, fault: plugins.quarantine(plugin, fault))
+
+    def quarantine(plugin: str, fault: str) -> None:
+        plugins.quarantine(plugin, fault)
+
+    hooks = Hooks(quarantine)
 
     async def ask(
         actor: Actor,

@@ -59,8 +59,7 @@ async def look_everywhere(core: Core) -> list[Place]:
         keeper = core.registries.deployment.get(storage.deployment_type)
         looked.append(await _look(core, f"storage:{storage.id}", keeper and keeper.owned, storage, core.installation))
     for auditor in core.registries.auditors:
-        for place in auditor.places():
-            looked.append(await _look(core, place, auditor.owned, place))
+        looked.extend([await _look(core, place, auditor.owned, place) for place in auditor.places()])
     return looked
 
 

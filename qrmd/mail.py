@@ -22,7 +22,7 @@ from qrmd.vault import Vault
 from qrmd.workflow.action import Context, Done, Outcome
 
 TIMEOUT = 20.0
-SECRET, SLOT = "$secret", "$slot"  # noqa: S105 - marks of references
+SECRET, SLOT = "$secret", "$slot"
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined,

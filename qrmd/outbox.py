@@ -34,7 +34,7 @@ GATHERING = 0.02
 FIRST_PAUSE = 1.0
 
 
-class _Raised(Exception):  # noqa: N818 - a signal between two functions
+class _Raised(Exception):
     """An observer raised on this event; its whole batch is rolled back."""
 
     def __init__(self, event_id: int, fault: str) -> None:

@@ -1,4 +1,4 @@
-"""Placement: requirements × candidates → a ranked, explained choice. Pure."""
+"""Placement: requirements by candidates → a ranked, explained choice. Pure."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def shortage(verdicts: Iterable[Verdict]) -> dict[str, int]:
     lacking = [verdict.missing for verdict in verdicts if verdict.missing]
     if not lacking:
         return {}
-    return dict(min(lacking, key=lambda missing: (len(missing), sum(missing.values()))))
+    least: Mapping[str, int] = min(lacking, key=lambda missing: (len(missing), sum(missing.values())))
+    return dict(least)
 
 
 def _verdict(requirement: Requirement, candidate: Candidate) -> Verdict:

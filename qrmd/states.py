@@ -106,7 +106,7 @@ class PluginState(StrEnum):
     QUARANTINED = "quarantined"  #: it failed; its fault is shown, its hooks are not called
 
 
-R, A, I, H, W, P = ResourceState, ApplianceState, ImageState, HostState, WorkflowState, PluginState
+R, A, M, H, W, P = ResourceState, ApplianceState, ImageState, HostState, WorkflowState, PluginState
 
 RESOURCE_EDGES = (
     Edge(R.NEW, R.ASSIGNED, "reserved for an appliance"),
@@ -189,19 +189,19 @@ APPLIANCE_EDGES = (
 )
 
 IMAGE_EDGES = (
-    Edge(I.NEW, I.CLONING, "image.import or image.clone"),
-    Edge(I.NEW, I.IDLE, "image.add: the volume was there already"),
-    Edge(I.NEW, I.REMOVED, "import or clone refused"),
-    Edge(I.CLONING, I.IDLE, "content there and checked"),
-    Edge(I.CLONING, I.REMOVED, "import or clone undone"),
-    Edge(I.CLONING, I.ERROR, "workflow stuck"),
-    Edge(I.IDLE, I.CLONING, "image.resize"),
-    Edge(I.ERROR, I.CLONING, "the stuck step is retried"),
-    Edge(I.ERROR, I.IDLE, "repaired"),
-    Edge(I.IDLE, I.REMOVING, "image.remove"),
-    Edge(I.ERROR, I.REMOVING, "image.remove"),
-    Edge(I.REMOVING, I.REMOVED, "remove done"),
-    Edge(I.REMOVING, I.ERROR, "remove stuck"),
+    Edge(M.NEW, M.CLONING, "image.import or image.clone"),
+    Edge(M.NEW, M.IDLE, "image.add: the volume was there already"),
+    Edge(M.NEW, M.REMOVED, "import or clone refused"),
+    Edge(M.CLONING, M.IDLE, "content there and checked"),
+    Edge(M.CLONING, M.REMOVED, "import or clone undone"),
+    Edge(M.CLONING, M.ERROR, "workflow stuck"),
+    Edge(M.IDLE, M.CLONING, "image.resize"),
+    Edge(M.ERROR, M.CLONING, "the stuck step is retried"),
+    Edge(M.ERROR, M.IDLE, "repaired"),
+    Edge(M.IDLE, M.REMOVING, "image.remove"),
+    Edge(M.ERROR, M.REMOVING, "image.remove"),
+    Edge(M.REMOVING, M.REMOVED, "remove done"),
+    Edge(M.REMOVING, M.ERROR, "remove stuck"),
 )
 
 HOST_EDGES = (

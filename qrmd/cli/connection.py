@@ -16,7 +16,7 @@ from qrmd.errors import QrmdError
 UNREACHABLE = 69
 
 
-class CallFailed(Exception):  # noqa: N818 - says what happened
+class CallFailed(Exception):
     """The server refused a call, or could not be asked. ``exit_code`` is what the command ends with."""
 
     def __init__(self, message: str, code: int, exit_code: int) -> None:

@@ -20,7 +20,10 @@ BLOCK = 2**20
 
 
 class ImportImage:
-    """An image's volume holds what a file holds. Arguments: ``storage volume path format sha256 installation image``."""
+    """An image's volume holds what a file holds.
+
+    Arguments: ``storage volume path format sha256 installation image``.
+    """
 
     name = "core.import_image"
     timeout = 3600.0
@@ -70,7 +73,10 @@ def file_digest(path: Path) -> str:
 
 
 class CopyImage(ImportImage):
-    """An image's volume is a full copy of another's. Arguments: ``storage source volume size_mb installation image``."""
+    """An image's volume is a full copy of another's.
+
+    Arguments: ``storage source volume size_mb installation image``.
+    """
 
     name = "core.copy_image"
 

@@ -71,10 +71,8 @@ def _rows(db: Db) -> tuple[list[OwnedRow], frozenset[str], frozenset[tuple[str, 
 
 
 async def _act(call: Call, report: Report, options: AuditOptions) -> list[dict[str, Any]]:
-    acted = []
-    for found in report.orphaned:
-        if not options.only or found.external_id in options.only:
-            acted.append(await _act_on(call, found, options))
+    chosen = [found for found in report.orphaned if not options.only or found.external_id in options.only]
+    acted = [await _act_on(call, found, options) for found in chosen]
     if options.action == "remove":
         for row in report.missing:
             if not options.only or row.external_id in options.only:

@@ -211,11 +211,15 @@ class KernelSpec:
 @verb("kernel.add", roles=OPERATE, changes=True)
 async def kernel_add(call: Call, spec: KernelSpec, options: Options = _OPTIONS) -> Any:
     """Make a kernel known. Returns its id."""
-    for path in filter(None, (spec.path, spec.initrd)):
-        if not FilePath(path).is_absolute() or not FilePath(path).is_file():
-            raise InvalidInput(f"there is no file {path!r:.120}", hint="give an absolute path on the server")
+    await call.core.lanes.call("files", _check_files, [spec.path, *filter(None, [spec.initrd])])
     kernel = Kernel(0, spec.name, spec.path, spec.initrd, spec.cmdline)
     return await call.change(options, places.add_kernel, kernel, call.actor.name, options.reason)
+
+
+def _check_files(paths: list[str]) -> None:
+    for path in paths:
+        if not FilePath(path).is_absolute() or not FilePath(path).is_file():
+            raise InvalidInput(f"there is no file {path!r:.120}", hint="give an absolute path on the server")
 
 
 @verb("kernel.list", roles=LOOK)

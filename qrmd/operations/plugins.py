@@ -207,7 +207,7 @@ async def _change(
     return answer
 
 
-class _Unknown(Exception):  # noqa: N818 - a signal between two functions
+class _Unknown(Exception):
     """The key has not been used yet."""
 
 

@@ -91,7 +91,7 @@ def convert(hint: Any, value: Any, path: str) -> Any:
 
 
 @cache
-def _converter(hint: Any) -> Convert:
+def _converter(hint: Any) -> Convert:  # noqa: PLR0911 - a line per kind of hint
     origin = get_origin(hint)
     if origin is Annotated:
         base, *limits = get_args(hint)
@@ -102,7 +102,7 @@ def _converter(hint: Any) -> Convert:
         return _sequence(_converter(get_args(hint)[0]))
     if origin is dict or hint is dict:
         return _mapping
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _struct(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _enum(hint)

@@ -232,7 +232,7 @@ class Store:
         self._connection.execute("SAVEPOINT member")
         try:
             member.result = member.function(self._tx, *member.args)
-        except Exception as error:  # noqa: BLE001 - it goes to the awaiter
+        except Exception as error:
             if not self._connection.in_transaction:
                 raise  # SQLite has rolled back the whole group (SQLITE_FULL, SQLITE_IOERR)
             self._connection.execute("ROLLBACK TO member")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from klein import Klein, KleinResource
+from twisted.web.resource import IResource
 
 from qrmd.auth import tokens
 from qrmd.errors import NotAuthenticated, NotFound, QrmdError
@@ -23,7 +24,7 @@ from qrmd.web.fields import read_form, read_query
 from qrmd.web.live import ROLES, Feed
 from qrmd.web.pages import core_pages
 from qrmd.web.render import TEMPLATES, Renderer
-from qrmd.web.request import Handler, Limits, Request, Site
+from qrmd.web.request import Request
 from qrmd.web.sessions import Session, Sessions, is_unchanged
 from qrmd.web.view import View
 
@@ -67,9 +68,10 @@ class WebSite:
         self.feed = Feed(core, reactor, self._holds)
         self.renderer = Renderer(asset=self.assets.url, site=name)
 
-    def site(self, direct: Mapping[bytes, Handler] | None = None, limits: Limits | None = None) -> Site:
-        """What a port serves."""
-        return Site(_Root(self.app, self), self.reactor, direct=direct, limits=limits)
+    def tree(self) -> IResource:
+        """The root for ``qrmd.web.request.Site``."""
+        root: IResource = _Root(self.app, self)
+        return root
 
     def stop(self) -> None:
         """End the event streams."""
@@ -251,6 +253,11 @@ class WebSite:
 
     async def _holds(self, session: Session) -> bool:
         return not self.sessions.is_over(session) and await is_unchanged(session, self.core.auth)
+
+
+def build_sites(core: Core, reactor: Any) -> tuple[IResource, IResource]:
+    """Roots of the admin site and of the portal."""
+    return WebSite(core, "admin", reactor).tree(), WebSite(core, "portal", reactor).tree()
 
 
 def read_query_safely(request: Request) -> dict[str, Any]:

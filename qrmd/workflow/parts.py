@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qrmd.timers import Timers
-
 from qrmd.hooks.calls import Hooks
 from qrmd.model import Actor
 from qrmd.store.database import Store
 from qrmd.threads import Lanes
+from qrmd.timers import Timers
 from qrmd.vault import Vault
 from qrmd.workflow.action import Action
 from qrmd.workflow.kinds import WorkflowKind

@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-class _Sent(Exception):  # noqa: N818 - carries what would be sent
+class _Sent(Exception):
     pass
 
 

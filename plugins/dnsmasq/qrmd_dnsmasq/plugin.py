@@ -20,7 +20,7 @@ from qrmd_dnsmasq.audit import ReservationAuditor
 from qrmd_dnsmasq.config import Config
 from qrmd_dnsmasq.servers import Servers
 from qrmd_dnsmasq.service import DnsmasqService
-from qrmd_dnsmasq.steps import release_steps, reserve_steps
+from qrmd_dnsmasq.steps import objections, release_steps, reserve_steps
 
 
 class Plugin:
@@ -55,6 +55,13 @@ class Plugin:
         """The processes, and the look at the list of networks."""
         periodic = Periodic("dnsmasq-refresh", self._config.refresh_seconds, self._service.refresh)
         return [self._service, periodic]
+
+    @hookimpl
+    def operation_check(self, operation: str, view: object) -> Sequence[str]:
+        """What can't be served is said before anything is made."""
+        if operation == "appliance.start" and isinstance(view, ApplianceView):
+            return objections(view)
+        return []
 
     @hookimpl
     def appliance_start(self, view: ApplianceView) -> Sequence[Step]:

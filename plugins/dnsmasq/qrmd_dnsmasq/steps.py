@@ -24,6 +24,15 @@ def reserve_steps(view: ApplianceView) -> list[Step]:
     ]
 
 
+def objections(view: ApplianceView) -> list[str]:
+    """Networks that dnsmasq is not set up to serve."""
+    return [
+        f"network {nic.network.name} is IPv6; the dnsmasq plugin gives out IPv4 addresses only"
+        for nic in view.nics
+        if ":" in nic.network.cidr
+    ]
+
+
 def release_steps(view: ApplianceView) -> list[Step]:
     """Take each reservation and its lease back, once nothing can renew it. The address stays in the ledger."""
     needs = ("off",) if view.resource is not None else ()

@@ -1,21 +1,23 @@
-"""Simulated hosts and machines."""
+"""Simulated hosts, machines and storages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qrmd.api import Manifest, Services, VirtualizationDriver, hookimpl
+from qrmd.api import Manifest, Services, StorageDriver, VirtualizationDriver, hookimpl
 from qrmd_simulated.config import Config
 from qrmd_simulated.driver import SimulatedDriver
+from qrmd_simulated.storage import SimulatedStorage
+from qrmd_simulated.volumes import Volumes
 
 
 class Plugin:
-    """Virtualization type ``simulated-vm``."""
+    """Virtualization type ``simulated-vm`` and deployment type ``simulated``."""
 
     manifest = Manifest(
         name="simulated",
-        title="Simulated machines",
-        description="Machines in memory, for measuring and for rehearsing faults",
+        title="Simulated machines and disks",
+        description="Machines and disks in memory, for measuring and for rehearsing faults",
         kind="virtualization",
     )
     config_type = Config
@@ -23,8 +25,15 @@ class Plugin:
 
     def __init__(self, services: Services) -> None:
         self._driver = SimulatedDriver(services.installation, services.config, services.state_dir)
+        volumes = Volumes(services.state_dir)
+        self._storage = SimulatedStorage(services.installation, volumes, blocking=services.config.blocking)
 
     @hookimpl
     def register_virtualization_types(self) -> Sequence[VirtualizationDriver]:
         """The driver."""
         return [self._driver]
+
+    @hookimpl
+    def register_deployment_types(self) -> Sequence[StorageDriver]:
+        """The driver of storages."""
+        return [self._storage]

@@ -1,4 +1,4 @@
-"""``simulated://name?cpus=64&memory_mb=262144``: a host is its name and its size. Pure."""
+"""``simulated://name?cpus=64&memory_mb=262144``: a host, as a storage, is its name and its size. Pure."""
 
 from __future__ import annotations
 
@@ -18,24 +18,41 @@ class HostSize:
     memory_mb: int = 262_144
 
 
+@dataclass(frozen=True, slots=True)
+class PoolSize:
+    """A simulated storage; MiB."""
+
+    name: str
+    capacity_mb: int = 2**30
+
+
 @lru_cache(maxsize=100_000)
 def parse(uri: str) -> HostSize:
-    """Read a URI.
+    """Read the URI of a host.
 
     Raises:
         InvalidInput: it is none of ours, or a number is not positive.
     """
+    name, numbers = _read(uri, {"cpus", "memory_mb"}, "simulated://name?cpus=64&memory_mb=262144")
+    return HostSize(names.check_name(name, "host name"), **numbers)
+
+
+@lru_cache(maxsize=1000)
+def parse_pool(location: str) -> PoolSize:
+    """Read the location of a storage. Raises as ``parse``."""
+    name, numbers = _read(location, {"capacity_mb"}, "simulated://name?capacity_mb=1000000")
+    return PoolSize(names.check_name(name, "storage name"), **numbers)
+
+
+def _read(uri: str, known: set[str], example: str) -> tuple[str, dict[str, int]]:
+    refusal = InvalidInput(f"{names.shown(uri)} is nothing simulated", hint=example)
     try:
         parts = urlsplit(uri)
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         numbers = {key: int(value) for key, value in options.items()}
     except ValueError as error:
-        raise _refuse(uri) from error
-    unknown = numbers.keys() - {"cpus", "memory_mb"}
+        raise refusal from error
+    unknown = numbers.keys() - known
     if parts.scheme != "simulated" or parts.path not in {"", "/"} or unknown or min(numbers.values(), default=1) < 1:
-        raise _refuse(uri)
-    return HostSize(names.check_name(parts.netloc, "host name"), **numbers)
-
-
-def _refuse(uri: str) -> InvalidInput:
-    return InvalidInput(f"{names.shown(uri)} is no simulated host", hint="simulated://name?cpus=64&memory_mb=262144")
+        raise refusal
+    return parts.netloc, numbers

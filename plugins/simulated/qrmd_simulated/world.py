@@ -1,8 +1,4 @@
-"""The machines that are there, in memory and in a journal that survives the death of the process.
-
-The journal is one append-only file of lines; a line is written by one system call, so a kill leaves whole lines.
-It is not synced: it need not survive a power cut, since simulated machines would not either. Opening compacts it.
-"""
+"""The machines that are there, in memory and in a journal that survives the death of the process."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qrmd.api import Conflict, MachineInfo, MachineState
+from qrmd_simulated.journal import Journal
 
 _SEPARATOR = "\t"
 _DEFINED, _CHANGED, _REMOVED = "d", "s", "r"
@@ -57,7 +54,7 @@ class World:
             Conflict: another process holds it.
         """
         self._hosts: dict[str, Inventory] = {}
-        self._path = directory / "machines.journal"
+        self._journal = Journal(directory / "machines.journal")
         self._lock = os.open(directory / "machines.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,12 +63,13 @@ class World:
             raise Conflict(
                 f"the simulated machines in {directory} are held by another process", hint="end it first"
             ) from None
-        self._replay()
-        self._journal = self._compact()
+        for line in self._journal.lines():
+            self._apply(*line.split(_SEPARATOR))
+        self._journal.rewrite(self._lines())
 
     def close(self) -> None:
         """Let go of the files."""
-        os.close(self._journal)
+        self._journal.close()
         os.close(self._lock)
 
     def at(self, host: str) -> Inventory:
@@ -83,17 +81,17 @@ class World:
 
     def define(self, host: str, machine: Machine) -> None:
         """Put a machine there, in the place of one with the same UUID."""
-        self._write(_line(host, machine))
+        self._journal.append(_line(host, machine))
         self._put(host, machine)
 
     def change(self, host: str, machine: Machine, state: MachineState, reason: str = "") -> None:
         """Give a machine another state."""
-        self._write(_SEPARATOR.join((_CHANGED, host, machine.uuid, state, reason)) + "\n")
+        self._journal.append(_SEPARATOR.join((_CHANGED, host, machine.uuid, state, reason)))
         self._set(self.at(host), machine, state, reason)
 
     def remove(self, host: str, machine: Machine) -> None:
         """Take a machine away."""
-        self._write(_SEPARATOR.join((_REMOVED, host, machine.uuid)) + "\n")
+        self._journal.append(_SEPARATOR.join((_REMOVED, host, machine.uuid)))
         self._drop(self.at(host), machine)
 
     def _put(self, host: str, machine: Machine) -> None:
@@ -115,18 +113,6 @@ class World:
         del inventory.by_uuid[machine.uuid]
         del inventory.by_name[machine.name]
 
-    def _write(self, line: str) -> None:
-        os.write(self._journal, line.encode())
-
-    def _replay(self) -> None:
-        try:
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        except FileNotFoundError:
-            return
-        for line in lines:
-            if line.endswith("\n"):  # a full disk may have cut the last one short
-                self._apply(*line[:-1].split(_SEPARATOR))
-
     def _apply(self, verb: str, host: str, uuid: str, *rest: str) -> None:
         if verb == _DEFINED:
             name, cpus, memory_mb, installation, subject, state, reason = rest
@@ -142,16 +128,6 @@ class World:
         else:
             self._drop(inventory, machine)
 
-    def _compact(self) -> int:
-        """Write what is there now to a fresh journal, put it in place, and go on appending to it."""
-        draft = self._path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        journal = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(os.dup(journal), "w", encoding="utf-8") as file:
-            file.writelines(self._lines())
-        draft.replace(self._path)
-        return journal
-
     def _lines(self) -> Iterable[str]:
         for host, inventory in self._hosts.items():
             for machine in inventory.by_uuid.values():
@@ -161,5 +137,5 @@ class World:
 def _line(host: str, machine: Machine) -> str:
     return (
         f"{_DEFINED}\t{host}\t{machine.uuid}\t{machine.name}\t{machine.cpus}\t{machine.memory_mb}\t"
-        f"{machine.installation}\t{machine.subject}\t{machine.state}\t{machine.reason}\n"
+        f"{machine.installation}\t{machine.subject}\t{machine.state}\t{machine.reason}"
     )

@@ -32,7 +32,7 @@ def page(
     clauses = ["id > ?"] + [f"{name} = ?" for name in where] + [f"{name} = ?" for name in fixed or {}]
     sql = f"SELECT * FROM {table} WHERE {' AND '.join(clauses)} ORDER BY id LIMIT ?"  # noqa: S608 - own names only
     values = (options.after, *where.values(), *(fixed or {}).values(), options.limit)
-    return [load(cls, row) for row in db.rows(sql, values)]  # type: ignore[arg-type]
+    return [load(cls, row) for row in db.rows(sql, values)]
 
 
 def _checked(where: dict[str, Any], filters: tuple[str, ...]) -> dict[str, Any]:
