@@ -156,31 +156,37 @@ def _sweep_images(db: Transaction) -> None:
         transition(db, "image", ident, ImageState.REMOVED, reason="its import never began")
 
 
-def build(prepared: Prepared) -> tuple[Core, Monitor, CorePlugin, Watchdog]:
-    """Construct and wire everything; nothing runs yet."""
-    config, store = prepared.config, prepared.store
-    registries, settings, lanes = Registries(), Settings(), Lanes(deliver)
-    reach = Reach(registries)
-    lifecycle = Lifecycle(prepared.capacity, registries, prepared.installation)
+class Asking:
+    """How steps, observers and plugins call verbs: the core is known only when everything else is."""
 
-    def quarantine(plugin: str, fault: str) -> None:
-        plugins.quarantine(plugin, fault)
+    core: Core
 
-    hooks = Hooks(quarantine)
-
-    async def ask(
+    async def by_name(
+        self,
         actor: Actor,
         verb: str,
         arguments: Mapping[str, Any],
         options: Mapping[str, Any],
         parent: int | None = None,
     ) -> Any:
-        return await core.ask(actor, verb, arguments, options, parent)
+        """Arguments by name."""
+        return await self.core.ask(actor, verb, arguments, options, parent)
 
-    async def ask_in_order(actor: Actor, verb: str, arguments: Sequence[Any]) -> Any:
-        return await dispatch(core, actor, verb, arguments)
+    async def in_order(self, actor: Actor, verb: str, arguments: Sequence[Any]) -> Any:
+        """Arguments in order."""
+        return await dispatch(self.core, actor, verb, arguments)
 
-    outbox = Outbox(store, ask, reactor, deliver)
+    def quarantine(self, plugin: str, fault: str) -> None:
+        """A hook of a plugin failed."""
+        self.core.plugins.quarantine(plugin, fault)
+
+
+def build(prepared: Prepared) -> Core:
+    """Construct and wire the parts that verbs reach; nothing runs yet."""
+    config, store = prepared.config, prepared.store
+    asking, registries, lanes = Asking(), Registries(), Lanes(deliver)
+    reach, hooks = Reach(registries), Hooks(asking.quarantine)
+    outbox = Outbox(store, asking.by_name, reactor, deliver)
     plugins = Plugins(
         PluginParts(
             store,
@@ -189,45 +195,63 @@ def build(prepared: Prepared) -> tuple[Core, Monitor, CorePlugin, Watchdog]:
             registries,
             outbox,
             reactor,
-            ask_in_order,
+            asking.in_order,
             prepared.installation,
             config.server.state_dir,
             configuration.plugin_directory(prepared.config_path),
         )
     )
-    abort = host_lane_driver(store, reach, lanes)
-    engine = Engine(
-        Parts(store, hooks, registries.actions, registries.kinds, lanes, prepared.vault, reactor, ask, abort),
-        config.limits.workflows,
+    parts = Parts(
+        store,
+        hooks,
+        registries.actions,
+        registries.kinds,
+        lanes,
+        prepared.vault,
+        reactor,
+        asking.by_name,
+        host_lane_driver(store, reach, lanes),
     )
-    core = Core(
+    asking.core = Core(
         prepared.installation,
         store,
         hooks,
         registries,
         lanes,
-        engine,
+        Engine(parts, config.limits.workflows),
         outbox,
         plugins,
         Authenticator(store, Passwords(deliver), registries.realms),
-        settings,
+        Settings(),
         Backups(store, lanes, config.backup_dir),
         prepared.capacity,
-        lifecycle,
+        Lifecycle(prepared.capacity, registries, prepared.installation),
         reach,
         starting=["the daemon is starting"],
     )
-    monitor = Monitor(store, lanes, reach, prepared.capacity, deliver, engine.wake_subject, prepared.installation)
-    built_in = CorePlugin(
-        reach,
-        lifecycle,
-        Mailer(store, settings, prepared.vault),
+    return asking.core
+
+
+def build_in(prepared: Prepared, core: Core) -> tuple[CorePlugin, Monitor]:
+    """The core's own plugin, and the monitor that it runs."""
+    monitor = Monitor(
+        core.store,
+        core.lanes,
+        core.reach,
+        core.capacity,
+        deliver,
+        core.engine.wake_subject,
+        core.installation,
+    )
+    plugin = CorePlugin(
+        core.reach,
+        core.lifecycle,
+        Mailer(core.store, core.settings, prepared.vault),
         reactor,
         core_verbs(),
         [Periodic("hosts", POLL_SECONDS, monitor.poll)],
     )
-    watchdog = Watchdog(config.server.state_dir, config.limits.hold_seconds, plugins.packages, lambda: hooks.culprit)
-    return core, monitor, built_in, watchdog
+    return plugin, monitor
 
 
 class Daemon:
@@ -235,7 +259,14 @@ class Daemon:
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self.core, self._monitor, self._built_in, self._watchdog = build(prepared)
+        self.core = build(prepared)
+        self._built_in, self._monitor = build_in(prepared, self.core)
+        self._watchdog = Watchdog(
+            prepared.config.server.state_dir,
+            prepared.config.limits.hold_seconds,
+            self.core.plugins.packages,
+            lambda: self.core.hooks.culprit,
+        )
         self._ports: list[Any] = []
 
     async def start(self) -> None:

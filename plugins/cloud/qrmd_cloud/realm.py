@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from qrmd.api import Actor, Role, Services
-from qrmd.auth.realms import Account
+from qrmd.api import Account, Actor, Role, Services
 from qrmd_cloud.store import users
 
 

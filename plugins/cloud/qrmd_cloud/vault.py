@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets as random
 
-from qrmd.store.secrets import keep, named
+from qrmd.api import secrets as kept
+
+keep, named = kept.keep, kept.named
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
