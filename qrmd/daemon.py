@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,7 @@ import qrmd.operations.system
 import qrmd.operations.users
 import qrmd.operations.workflows
 from qrmd import config as configuration
-from qrmd.auth import Authenticator, Passwords, make_first_administrator
+from qrmd.auth import Authenticator, Passwords
 from qrmd.backups import Backups
 from qrmd.config import Config
 from qrmd.core import Core
@@ -50,19 +47,11 @@ from qrmd.operations.call import dispatch
 from qrmd.operations.registry import Verb, collect
 from qrmd.outbox import Outbox
 from qrmd.plugins import Plugins
+from qrmd.preparation import Prepared, prepare
 from qrmd.registries import Registries
 from qrmd.settings import Settings
 from qrmd.started import PluginParts
-from qrmd.states import ImageState
-from qrmd.store import images
-from qrmd.store.capacity import Capacity
-from qrmd.store.connection import Db, Transaction
-from qrmd.store.database import Store
-from qrmd.store.migrations import core as core_migrations
-from qrmd.store.migrations import migrate
-from qrmd.store.transitions import transition
 from qrmd.threads import Lanes
-from qrmd.vault import Vault
 from qrmd.watchdog import Watchdog
 from qrmd.web.health import handlers
 from qrmd.web.request import Limits, Site, secured
@@ -101,59 +90,6 @@ def deliver(function: Callable[[], None]) -> None:
 def core_verbs() -> list[Verb]:
     """The verbs of the core."""
     return collect(*VERB_MODULES)
-
-
-@dataclass(slots=True)
-class Prepared:
-    """What exists before the reactor runs. ``password``: of the first administrator, to be shown once."""
-
-    config: Config
-    config_path: Path
-    installation: str
-    vault: Vault
-    store: Store
-    capacity: Capacity
-    password: str | None
-
-
-def prepare(config: Config, config_path: Path) -> Prepared:
-    """State directory, key, database with its migrations, first administrator, capacity index."""
-    state = config.server.state_dir
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _lock(state)
-    os.umask(0o077)
-    vault = Vault(state / "vault.key")
-    store = Store(state / "qrmd.sqlite", vault, deliver)
-    applied = migrate(store.path, store.writer, [core_migrations])
-    if applied:
-        log.info("database: applied %s", ", ".join(applied))
-    capacity = Capacity()
-    store.write_now(capacity.rebuild)
-    store.write_now(_sweep_images)
-    password = make_first_administrator(store)
-    installation = store.write_now(_installation)
-    return Prepared(config, config_path, installation, vault, store, capacity, password)
-
-
-def _lock(state: Path) -> None:
-    """One daemon per state directory; the lock ends with the process."""
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise ConfigInvalid(
-            "another qrmd runs on this state directory", subject=str(state), hint="stop it first"
-        ) from None
-
-
-def _installation(db: Db) -> str:
-    found: str = db.value("SELECT value FROM meta WHERE key = 'installation'")
-    return found
-
-
-def _sweep_images(db: Transaction) -> None:
-    for ident in images.sweep_unbegun(db):
-        transition(db, "image", ident, ImageState.REMOVED, reason="its import never began")
 
 
 class Asking:
@@ -361,7 +297,7 @@ def run(config_path: Path) -> int:
     """Run until a signal; returns the exit status."""
     config = configuration.load_config(config_path)
     start_logging(config.server.log_level)
-    daemon = Daemon(prepare(config, config_path))
+    daemon = Daemon(prepare(config, config_path, deliver))
     status = 0
 
     def failed(failure: Any) -> None:
