@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from klein import Klein, KleinResource
+from klein import Klein
+from klein.resource import KleinResource
 from twisted.web.resource import IResource
 
 from qrmd.auth import tokens
