@@ -71,7 +71,7 @@ class WebSite:
 
     def tree(self) -> IResource:
         """The root for ``qrmd.web.request.Site``."""
-        root: IResource = _Root(self.app, self)
+        root: IResource = _Root(self.app)
         return root
 
     def stop(self) -> None:
