@@ -221,7 +221,7 @@ class HostLoad:
 
 @dataclass(frozen=True, slots=True)
 class MachineDisk:
-    """One disk of a machine; ``target`` is ``vda``, ``vdb``, …"""
+    """One disk of a machine; ``target`` is ``vda``, ``vdb`` and so on."""
 
     attachment: Attachment
     target: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionDone
@@ -26,15 +28,16 @@ class _Banner(Protocol):
         if b"\n" in self._received or len(self._received) > LONGEST_BANNER:
             self._finish()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """The server hung up before it said anything."""
         self._finish()
 
     def _finish(self) -> None:
+        transport: Any = self.transport
         if not self.line.called:
             self.line.callback(self._received.partition(b"\n")[0])
-        if self.transport is not None:
-            self.transport.loseConnection()
+        if transport is not None:
+            transport.loseConnection()
 
 
 async def ssh_banner(reactor: IReactorTCP, address: str, port: int = 22) -> str:

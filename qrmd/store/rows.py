@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields
 from enum import Enum
 from functools import cache
@@ -18,11 +18,13 @@ T = TypeVar("T")
 
 def load(cls: type[T], row: sqlite3.Row | Mapping[str, Any]) -> T:
     """Build ``cls`` from a row whose columns have the names of its fields (others are ignored)."""
-    return cls(**{name: convert(row[name]) for name, convert in _loaders(cls)})  # type: ignore[operator]
+    known: Hashable = cls  # type: ignore[assignment]  # a type is hashable; mypy asks its instances
+    return cls(**{name: convert(row[name]) for name, convert in _loaders(known)})
 
 
 @cache
-def _loaders(cls: type) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+def _loaders(cls: Hashable) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    assert isinstance(cls, type)  # noqa: S101 - ``cache`` wants a hashable, and a type is one
     hints = get_type_hints(cls)
     return tuple((each.name, _loader(hints[each.name])) for each in fields(cls))
 

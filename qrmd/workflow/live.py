@@ -65,3 +65,8 @@ class LiveWorkflow:
     def subject(self) -> str:
         """``appliance:12``."""
         return f"{self.kind.subject_kind}:{self.subject_id}"
+
+    @property
+    def undoing(self) -> bool:
+        """It is on its way back."""
+        return self.state is WorkflowState.UNDOING

@@ -47,9 +47,9 @@ class Runner:
         try:
             if live.state is WorkflowState.RUNNING:
                 pause = await self._forward(live)
-                if pause is not None or live.state is not WorkflowState.UNDOING:
+                if pause is not None or not live.undoing:
                     return pause
-            if live.state is WorkflowState.UNDOING:
+            if live.undoing:
                 return await self._backward(live)
         except NeverEnded as error:
             await self._stick(live, _current(live), error.as_dict())
