@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from qrmd.api import Actor, Conflict, NoCapacity, Transaction, events, now_us, to_iso
+from qrmd.api import Actor, Conflict, InvalidInput, NoCapacity, Transaction, events, now_us, to_iso
 from qrmd_cloud.lease import need
 from qrmd_cloud.limits import asked, refuse_excess
-from qrmd_cloud.model import Request
+from qrmd_cloud.model import ProductKind, Request
 from qrmd_cloud.money import show
 from qrmd_cloud.preview import priced
 from qrmd_cloud.pricing import total
@@ -29,10 +29,16 @@ def create(db: Transaction, request: Request, rules: Rules, actor: Actor) -> dic
     Raises:
         NoCapacity: a limit, or CCUs are missing; nothing was made.
         Conflict: a host name is taken.
+        InvalidInput: high availability without a price for it.
     """
     user = users.find(db, request.user_id)
     refuse_excess(user, requests.reserved(db, user, states=OPEN), asked(request))
-    estimated = replace(request, price_micro=total(priced(db, request)))
+    lines = priced(db, request)
+    if request.ha and all(line.kind != ProductKind.HA for line in lines):
+        raise InvalidInput(
+            "high availability is not offered here", hint="leave ha out; cloud.product.list shows offers"
+        )
+    estimated = replace(request, price_micro=total(lines))
     _refuse_poverty(db, estimated, rules)
     ident = requests.insert(db, request)
     servers.insert_all(db, replace(request, id=ident))

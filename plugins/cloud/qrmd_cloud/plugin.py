@@ -27,7 +27,7 @@ from qrmd_cloud.kinds import Kinds
 from qrmd_cloud.mail import load_templates
 from qrmd_cloud.migrations import cloud
 from qrmd_cloud.observer import Observer
-from qrmd_cloud.pages import all_pages
+from qrmd_cloud.pages import Pages
 from qrmd_cloud.periodic import Schedule
 from qrmd_cloud.products import Products
 from qrmd_cloud.queue import Queue
@@ -57,6 +57,7 @@ class Plugin:
         self._observer = Observer(rules)
         self._schedule = Schedule(services, rules)
         self._realm = CloudRealm(services)
+        self._pages = Pages(services)
         self._homes = (
             Users(services),
             Requests(services, rules),
@@ -98,7 +99,7 @@ class Plugin:
     @hookimpl
     def register_pages(self) -> Sequence[Page]:
         """The portal, and the requests for administrators."""
-        return all_pages()
+        return self._pages.all()
 
     @hookimpl
     def register_services(self) -> Sequence[Service]:

@@ -19,9 +19,7 @@ from qrmd_cloud.store import ledger, products, requests, servers, users
 
 def item(request: Request) -> Item:
     """What the price of one server of a request depends on."""
-    return Item(
-        request.image, request.type, request.cpus, request.memory_mb, request.disk_mb, request.nics, request.ha
-    )
+    return Item(request.image, request.type, request.cpus, request.memory_mb, request.disk_mb, request.nics, request.ha)
 
 
 def priced(db: Db, request: Request) -> tuple[PriceLine, ...]:

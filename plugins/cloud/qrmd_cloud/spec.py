@@ -61,9 +61,7 @@ def moment(text: str, what: str) -> int:
     try:
         return from_iso(text)
     except (ValueError, OverflowError):
-        raise InvalidInput(
-            f"{what} {names.shown(text)} is not an ISO 8601 time", hint="2030-01-31T18:00:00Z"
-        ) from None
+        raise InvalidInput(f"{what} {names.shown(text)} is not an ISO 8601 time", hint="2030-01-31T18:00:00Z") from None
 
 
 @dataclass(frozen=True, slots=True)

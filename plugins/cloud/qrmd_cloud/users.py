@@ -167,9 +167,7 @@ def _set_ccus(db: Transaction, ref: Ref, sign: str, amount: int, actor: str, rea
 def _set_limits(db: Transaction, ref: Ref, limits: Limits, actor: str, reason: str) -> dict[str, Any]:
     user = users.find(db, ref)
     users.set_limits(db, user.id, Amounts(**asdict(limits)))
-    events.append(
-        db, "cloud_user.limits_set", f"cloud_user:{user.id}", actor=actor, reason=reason, data=asdict(limits)
-    )
+    events.append(db, "cloud_user.limits_set", f"cloud_user:{user.id}", actor=actor, reason=reason, data=asdict(limits))
     return asdict(limits)
 
 

@@ -179,3 +179,31 @@ def test_a_policy_approves_by_itself(house: Any) -> None:
     ident = house.call("cloud.request.create", {**ORDER, "ssh_key": "ssh-ed25519 " + "A" * 68}, actor=bob)
     house.until(ident, "active")
     assert "log in with your ssh key" in house.mail("ready")
+
+
+def test_a_hundred_at_once_where_sixty_fit(house: Any) -> None:
+    house.furnish(memory_mb=60 * 1024)
+    house.call("cloud.user.set_ccus", "bob", "100000")
+    order = {**ORDER, "user": "bob"}
+    idents = [house.call("cloud.request.create", order) for _ in range(100)]
+    for ident in idents:
+        house.call("cloud.request.approve", ident)
+
+    def settled() -> dict[str, list[int]] | None:
+        rows = house.call("cloud.request.list", {"fields": ["id", "state"]})
+        states: dict[str, list[int]] = {}
+        for row in rows:
+            states.setdefault(row["state"], []).append(row["id"])
+        return states if set(states) <= {"active", "no_resource", "done"} else None
+
+    states = house.loop.run_until(settled, 60.0, "all to end")
+    assert {state: len(ids) for state, ids in states.items()} == {"active": 60, "no_resource": 40}
+    appliances = [house.call("appliance.get", row["id"]) for row in house.call("appliance.list")]
+    assert len({nic["address"] for each in appliances for nic in each["nics"]}) == 60
+    waiting = states["no_resource"]
+    for ident in states["active"][:3]:
+        house.call("cloud.request.deprovision", ident)
+        house.until(ident, "done")
+        house.until(waiting.pop(0), "active")
+    states = house.loop.run_until(settled, 60.0, "all to end")
+    assert states["no_resource"] == waiting

@@ -126,9 +126,7 @@ def _go_on(db: Transaction, request: Request, now: int) -> None:
     events.append(db, "cloud_request.funded", f"{requests.KIND}:{request.id}")
 
 
-def _warn(
-    db: Transaction, request: Request, wanted: int, spendable: int, running: int, now: int, rules: Rules
-) -> None:
+def _warn(db: Transaction, request: Request, wanted: int, spendable: int, running: int, now: int, rules: Rules) -> None:
     hours = running * request.price_micro * rules.low_balance_hours
     low = running > 0 and spendable < min(wanted, hours)
     if low and not request.warned_at:

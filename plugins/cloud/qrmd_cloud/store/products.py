@@ -17,9 +17,7 @@ def get(db: Db, ident: int) -> Product:
     """A product. Raises NotFound."""
     row = db.row("SELECT * FROM cloud_products WHERE id = ?", (ident,))
     if row is None:
-        raise NotFound(
-            f"there is no product {ident}", subject=f"cloud_product:{ident}", hint="see cloud.product.list"
-        )
+        raise NotFound(f"there is no product {ident}", subject=f"cloud_product:{ident}", hint="see cloud.product.list")
     return load(Product, row)
 
 
@@ -36,8 +34,7 @@ def update(db: Transaction, product: Product) -> None:
     """Replace all but the id. Raises Conflict when its kind and value have another price already."""
     _refuse_second(db, product)
     db.execute(
-        "UPDATE cloud_products SET kind = ?, value = ?, name = ?, unit = ?, price_micro = ?, enabled = ?"
-        " WHERE id = ?",
+        "UPDATE cloud_products SET kind = ?, value = ?, name = ?, unit = ?, price_micro = ?, enabled = ? WHERE id = ?",
         (*_columns(product), product.id),
     )
 
