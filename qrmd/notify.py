@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 
 from qrmd.errors import ConfigInvalid
 
@@ -25,12 +26,17 @@ def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:
     return True
 
 
-def inherited(environment: MutableMapping[str, str] = os.environ) -> dict[str, int]:
-    """Descriptors of the listening sockets passed to this process, by name; taken once, not passed on.
+def inherited(environment: MutableMapping[str, str] | None = None) -> dict[str, int]:
+    """Descriptors of the listening sockets passed to this process, by name; not passed on.
+
+    Args:
+        environment: None: that with which this process began.
 
     Raises:
         ConfigInvalid: the supervisor passed sockets without names, or two of one name.
     """
+    if environment is None:
+        environment = _first_environment()
     meant_for = environment.pop("LISTEN_PID", "")
     count = int(environment.pop("LISTEN_FDS", "0") or 0)
     names = environment.pop("LISTEN_FDNAMES", "").split(":")
@@ -46,3 +52,11 @@ def inherited(environment: MutableMapping[str, str] = os.environ) -> dict[str, i
     for descriptor in found.values():
         os.set_inheritable(descriptor, False)
     return found
+
+
+def _first_environment() -> MutableMapping[str, str]:
+    """Ours, or what the kernel remembers of it: Twisted takes the descriptors away when its endpoints are imported."""
+    if "LISTEN_PID" in os.environ:
+        return os.environ
+    entries = os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
+    return {name: value for name, _, value in (each.partition("=") for each in entries)}

@@ -12,6 +12,7 @@ import pytest
 from qrmd import process
 from qrmd.errors import ConfigInvalid
 from qrmd.notify import inherited, notify
+from qrmd.testing.interpreter import module_argv, module_environment
 
 UNIT = Path(__file__).parents[2] / "etc" / "qrmd.service"
 
@@ -58,6 +59,23 @@ assert socket.socket(fileno=found["portal"]).getsockname()[0] == "127.0.0.1"
 
 def test_sockets_are_taken_by_name_once() -> None:
     process.run([sys.executable, "-c", TAKES], timeout=30)
+
+
+LATE = """
+import os, socket
+import twisted.internet.endpoints
+from qrmd.notify import inherited
+found = inherited()
+assert list(found) == ["admin"], found
+assert socket.socket(fileno=found["admin"]).getsockname()[0] == "127.0.0.1"
+"""
+
+
+def test_sockets_are_taken_also_after_twisted_looked_for_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        argv = module_argv("qrmd.testing.launcher", f"admin={listening.fileno()}", "--", sys.executable, "-c", LATE)
+        child = process.spawn(argv, env=module_environment(), pass_fds=[listening.fileno()])
+        assert child.wait(30) == 0
 
 
 def test_unnamed_sockets_are_refused() -> None:
