@@ -38,7 +38,7 @@ lint:
 check-lint:
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m ruff format --check --quiet .
-	@$(PYTHON) -m mypy --no-error-summary qrmd plugins/*/qrmd_* tests tools
+	@$(PYTHON) -m mypy --no-error-summary qrmd $(filter-out %.egg-info/,$(wildcard plugins/*/qrmd_*/)) tests tools
 	@echo "lint: clean"
 
 test:

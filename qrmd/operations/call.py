@@ -34,6 +34,11 @@ class Call:
     verb: str
     parent: int | None = None
 
+    @property
+    def _asker(self) -> str:
+        """Whose keys they are: nobody can take the key of a workflow's step before it."""
+        return self.actor.name if self.parent is None else "workflow"
+
     async def read(self, function: Callable[..., T], *args: Any) -> T:
         """``function(db, *args)`` on a snapshot."""
         return await self.core.store.read(function, *args)
@@ -48,7 +53,7 @@ class Call:
         if not options.key:
             return await self.core.store.write(function, *args)
         return await self.core.store.write(
-            keys.once, self.actor.name, self.verb, options.key, lambda db: function(db, *args)
+            keys.once, self._asker, self.verb, options.key, lambda db: function(db, *args)
         )
 
     async def start(
@@ -66,7 +71,7 @@ class Call:
         if options.dry_run:
             plan = await self.core.engine.rehearse(operation, subject_id, arguments, self.actor)
             return plan.as_dict()
-        key = f"{self.actor.name}:{options.key}" if options.key else None
+        key = f"{self._asker}:{options.key}" if options.key else None
         return await self.core.engine.start(
             operation,
             subject_id,
