@@ -40,9 +40,7 @@ def read_form(request: Request) -> dict[str, Any]:
 
 def _parse(text: bytes) -> dict[str, Any]:
     try:
-        pairs = parse_qsl(
-            text.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"
-        )
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError:
         raise InvalidInput("the fields can't be read", hint=f"at most {MOST_FIELDS} of them, in UTF-8") from None
     found: dict[str, Any] = {}

@@ -40,6 +40,11 @@ def handlers(core: Core, rpc: XmlRpc) -> dict[bytes, Handler]:
     }
 
 
+def liveness() -> dict[bytes, Handler]:
+    """``/healthz`` alone, for sites that say nothing else to strangers."""
+    return {b"/healthz": _only_get(_answer_health)}
+
+
 def _only_get(handler: Handler) -> Handler:
     def handle(request: Request) -> None:
         if request.method in {b"GET", b"HEAD"}:

@@ -150,7 +150,9 @@ class Feed:
 
     def _begin(self) -> None:
         if not self._loop.running:
-            self._loop.start(POLL_SECONDS, now=False).addErrback(lambda failure: log.error("the feed ended: %s", failure))
+            self._loop.start(POLL_SECONDS, now=False).addErrback(
+                lambda failure: log.error("the feed ended: %s", failure)
+            )
 
     async def _replay(self, stream: Stream, after: int) -> None:
         """What was missed; too much of it: only that there was something."""

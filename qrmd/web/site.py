@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from klein import Klein
@@ -71,8 +71,8 @@ class WebSite:
 
     def tree(self) -> IResource:
         """The root for ``qrmd.web.request.Site``."""
-        root: IResource = _Root(self.app)
-        return root
+        root: Any = _Root(self.app)
+        return cast("IResource", root)
 
     def stop(self) -> None:
         """End the event streams."""
@@ -144,9 +144,7 @@ class WebSite:
 
     # ------------------------------------------------------------ log in
 
-    def _login_form(
-        self, request: Request, following: str, error: QrmdError | None = None, name: str = ""
-    ) -> bytes:
+    def _login_form(self, request: Request, following: str, error: QrmdError | None = None, name: str = "") -> bytes:
         if error is not None:
             request.setResponseCode(error.code)
         request.setHeader(b"content-type", _HTML)
@@ -234,7 +232,7 @@ class WebSite:
         self, request: Request, view: View, page: Page, call: Call, given: dict[str, Any], more: Mapping[str, Any]
     ) -> bytes:
         context = await page.context(call, given)
-        values = {**view.values(page), "query": given, **more, **context}
+        values = {**view.values(page), "query": given, **context, **more}
         request.setHeader(b"content-type", _HTML)
         return self.renderer.render(page.templates, page.template, values)
 

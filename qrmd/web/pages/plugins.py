@@ -1,0 +1,50 @@
+"""Plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qrmd.hooks.registered import Page
+from qrmd.operations.call import Call
+from qrmd.operations.registry import LOOK
+from qrmd.web import deeds
+from qrmd.web.deeds import Deed
+from qrmd.web.render import TEMPLATES
+
+DEEDS = (
+    Deed("enable", "plugin.enable", "Enable", plans=True, hint="Its tables are made; none of its code runs yet."),
+    Deed("start", "plugin.start", "Start", plans=True, hint="Its types, verbs and pages appear at once."),
+    Deed("stop", "plugin.stop", "Stop", plans=True, hint="Refused while something needs it."),
+    Deed("disable", "plugin.disable", "Disable", plans=True, hint="Its data stays until it is purged."),
+    Deed("purge", "plugin.purge", "Purge its data", states=frozenset({"installed"}), plans=True, danger=True,
+         hint="All its tables are dropped for good. Type its name to confirm."),
+)  # fmt: skip
+
+
+async def show_list(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """All that are installed."""
+    return {"rows": await call.ask("plugin.list")}
+
+
+async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One: what it offers, what needs it, what it made."""
+    found = await call.ask("plugin.get", given["name"])
+    offered = await deeds.offer(call, DEEDS, kind="plugin", state=found["state"], subject=("name",))
+    return {"it": found, "deeds": offered}
+
+
+async def unpark(call: Call, given: Mapping[str, Any]) -> str:
+    """Show it a parked event again, or forget that one."""
+    options = deeds.options_of(given, skip="skip" in given)
+    await call.ask("plugin.unpark", given["name"], str(given.get("event", "")), options)
+    return f"/plugins/{given['name']}"
+
+
+PAGES = (
+    Page("/plugins", "Plugins", "Administration", LOOK, TEMPLATES, "plugins.html", show_list, {}),
+    Page(
+        "/plugins/<name>", "Plugin", "", LOOK, TEMPLATES, "plugin.html", show_one,
+        {**deeds.actions(DEEDS, "name", "name", "/plugins/{name}"), "unpark": unpark},
+    ),
+)  # fmt: skip
