@@ -1,0 +1,32 @@
+"""A data centre of real parts for the whole module: kills are many, labs are dear."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qrmd.testing.needs import require
+
+require("lab", "libvirt", "dnsmasq", "qemu-img")
+
+from qrmd.testing.datacentre import DataCentre  # noqa: E402
+from qrmd.testing.lab import lab  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def centre(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataCentre]:
+    """A daemon over a lab of its own."""
+    name = f"c{os.getpid()}"
+    directory: Path = tmp_path_factory.mktemp("centre")
+    try:
+        made = DataCentre(lab.up(name), directory)
+        try:
+            made.build()
+            yield made
+        finally:
+            made.close()
+    finally:
+        lab.down(name)
