@@ -60,13 +60,14 @@ class Kinds:
 
     def reserve(self, db: Transaction, ident: int, _arguments: Arguments, workflow: int) -> None:
         """Hold the CCUs of the lease, and make the passwords."""
-        request = requests.get(db, ident)
-        ledger.hold(db, request, need(request, request.quantity, now_us(), self._rules.now))
+        request, now = requests.get(db, ident), now_us()
+        ledger.hold(db, request, need(request, request.quantity, now, self._rules.now))
         requests.put(
             db,
             ident,
             placing=1,
             attempts=request.attempts + 1,
+            tried_at=now,
             workflow_id=workflow,
             wish="",
             cause="",
@@ -116,7 +117,7 @@ class Kinds:
     def release(self, db: Transaction, ident: int, _arguments: Arguments, workflow: int) -> None:
         """Undone, or refused before it began: the CCUs are free again, the meters never ran."""
         request, now = requests.get(db, ident), now_us()
-        requests.put(db, ident, placing=0, tried_at=now)
+        requests.put(db, ident, placing=0)
         if request.state is not RequestState.APPROVED:
             ledger.give_back(db, ident)
         if request.state is not RequestState.PROVISIONING:

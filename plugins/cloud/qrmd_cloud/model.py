@@ -60,6 +60,7 @@ class Request:
         wish: ``cancel`` or ``deprovision``, said while it was being provisioned.
         cause: why provisioning is being undone: ``no_resource`` or ``error``.
         placing: being provisioned, and not every server has its place yet.
+        tried_at: when the last try began: what became free since is a reason for another.
         exhausted_at: its CCUs met their end, its servers are stopped, the grace runs.
         due_at: when its bill is to be looked at next.
     """

@@ -125,7 +125,7 @@ def test_the_oldest_approved_has_its_turn_first_and_one_at_a_time(town: Town) ->
 
 
 def test_what_found_no_resource_waits_for_news_or_for_the_slow_timer(town: Town) -> None:
-    now, ident = now_us(), town.order(town.user())
+    ident, now = town.order(town.user()), now_us()
     town.approve(ident)
     town.do(requests.move, ident, RequestState.NO_RESOURCE)
     town.do(requests.put, ident, tried_at=now)
