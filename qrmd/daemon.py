@@ -13,7 +13,7 @@ from typing import Any
 import click
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import CertificateOptions
+from twisted.web.resource import Resource
 
 import qrmd.operations.appliances
 import qrmd.operations.audit
@@ -53,8 +53,8 @@ from qrmd.settings import Settings
 from qrmd.started import PluginParts
 from qrmd.threads import Lanes
 from qrmd.watchdog import Watchdog
-from qrmd.web.health import handlers
-from qrmd.web.request import Limits, Site, secured
+from qrmd.web.health import handlers, liveness
+from qrmd.web.request import Bounded, Limits, Site, secured
 from qrmd.web.site import build_sites
 from qrmd.web.tls import Certificate, ensure_certificate, load_certificate, make_context
 from qrmd.web.xmlrpc import XmlRpc
@@ -237,15 +237,14 @@ class Daemon:
         context = make_context(certificate)
         admin = Site(admin_tree, reactor, direct=handlers(self.core, rpc), limits=limits)
         portal = Site(portal_tree, reactor, limits=limits)
-        self._open(config.listen.admin, "admin", admin, context, passed)
-        self._open(config.listen.portal, "portal", portal, context, passed)
+        boot = Site(Resource(), reactor, direct=liveness(), limits=limits)
+        self._open(config.listen.admin, "admin", secured(admin, context), passed)
+        self._open(config.listen.portal, "portal", secured(portal, context), passed)
+        self._open(config.listen.boot, "boot", Bounded(boot, limits), passed)
 
-    def _open(
-        self, address: str, name: str, site: Site, context: CertificateOptions, passed: Mapping[str, int]
-    ) -> None:
+    def _open(self, address: str, name: str, factory: Bounded, passed: Mapping[str, int]) -> None:
         if not address:
             return
-        factory = secured(site, context)
         if address == "inherit":
             if name not in passed:
                 raise ConfigInvalid(
@@ -261,7 +260,12 @@ class Daemon:
 
     def _announce(self, config: Config, certificate: Certificate) -> None:
         """On standard output, once: the generated password goes nowhere else."""
-        lines = [f"admin    https://{config.listen.admin}", f"portal   https://{config.listen.portal}"]
+        listen = config.listen
+        lines = [
+            f"admin    https://{listen.admin}",
+            f"portal   https://{listen.portal}",
+            f"boot     http://{listen.boot}",
+        ]
         lines.append(f"certificate SHA-256 {certificate.fingerprint}")
         if self._prepared.password is not None:
             lines.append(f"first administrator: admin   password: {self._prepared.password}")
