@@ -27,6 +27,9 @@ class DataCentre:
         site: directory of further distributions.
         storage: where volumes go (None: a directory of its own).
         state_dir: the daemon's state directory (None: one of its own).
+
+    Attributes:
+        before: what there was outside when it was built.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class DataCentre:
         kvm = {"domain_type": access.domain_type, "open_seconds": 3, "query_seconds": 5, "change_seconds": 15}
         chosen = {"kvm": kvm, **(plugins or {})}
         self.daemon = Daemon(Setting(directory, access, chosen, site=site, state_dir=state_dir))
+        self.before: Outside | None = None
         self._numbers = itertools.count(1)
 
     def build(self, *, range_size: int = 100) -> None:
@@ -69,6 +73,7 @@ class DataCentre:
             },
         )
         daemon.finish("image.import", {"name": IMAGE, "storage": STORAGE, "path": str(self.access.micro_image)})
+        self.before = self.outside()
 
     def add_appliance(self, name: str = "", *, networks: tuple[str, ...] = (NETWORK,), **spec: Any) -> int:
         """An appliance of the micro image; without networks its start does not wait for the guest. Returns its id."""
@@ -86,6 +91,11 @@ class DataCentre:
     def outside(self) -> Outside:
         """What there is, without asking the daemon."""
         return look(self.access, [self.storage], self.daemon.state_dir)
+
+    def leftovers(self) -> dict[str, list[str]]:
+        """What there is outside beside what ``build`` made, by kind; empty when there is nothing."""
+        assert self.before is not None, "build first"
+        return self.outside().minus(self.before)
 
     def audit(self) -> dict[str, Any]:
         """What the daemon itself says about leftovers."""

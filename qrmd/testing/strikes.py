@@ -1,0 +1,128 @@
+"""Killing a daemon at a chosen moment: when its journal shows it, or on its way into a chosen system call."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qrmd.cli.connection import CallFailed
+from qrmd.process import spawn
+from qrmd.testing.daemon import ENDED, Daemon
+from qrmd.testing.journal import Journal, watch
+from qrmd.testing.waiting import wait_until
+
+_keys = itertools.count(1)
+
+Reached = Callable[[Journal, int], object]
+"""Whether a workflow is where it is to be struck; asked very often."""
+
+
+class Asking:
+    """A call under way in a thread of its own. The daemon may die during it and be asked again by the client."""
+
+    def __init__(self, daemon: Daemon, method: str, *arguments: Any) -> None:
+        self.method = method
+        self._answer: Any = None
+        self._fault: CallFailed | None = None
+        self._thread = threading.Thread(target=self._run, args=(daemon, method, arguments), daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is an answer or a fault."""
+        return not self._thread.is_alive()
+
+    def answer(self, timeout: float = 60.0) -> Any:
+        """The answer.
+
+        Raises:
+            CallFailed: the call's fault.
+            AssertionError: none came in time.
+        """
+        self._thread.join(timeout)
+        assert self.ended, f"{self.method} has no answer after {timeout:g} s"
+        if self._fault is not None:
+            raise self._fault
+        return self._answer
+
+    def _run(self, daemon: Daemon, method: str, arguments: Sequence[Any]) -> None:
+        try:
+            self._answer = daemon.call(method, *arguments)
+        except CallFailed as fault:
+            self._fault = fault
+
+
+def options(**more: Any) -> dict[str, Any]:
+    """Options with a fresh key: who asks again after a crash means the same deed."""
+    return {"key": f"strike-{next(_keys)}", **more}
+
+
+def strike(daemon: Daemon, operation: str, reached: Reached, method: str, *arguments: Any) -> tuple[int, str]:
+    """Ask for an operation, kill the daemon when its workflow is there, and start it again.
+
+    Args:
+        operation: of the workflow.
+        method, arguments: the call, with options that have a key.
+
+    Returns:
+        The workflow, and what the journal said when the daemon was dead.
+    """
+    with daemon.journal() as journal:
+        before = journal.newest()
+        asking = Asking(daemon, method, *arguments)
+        found = watch(lambda: journal.find(operation, before), 30.0, f"a workflow of {operation}")
+        watch(lambda: reached(journal, found), 60.0, f"{operation} to be where it is to be struck")
+        daemon.kill()
+        said = journal.describe(found)
+    daemon.start()
+    assert asking.answer() == found, "asked again with its key, a call must find the same workflow"
+    return found, said
+
+
+def settle(daemon: Daemon, timeout: float = 60.0) -> None:
+    """Wait until every workflow has ended.
+
+    Raises:
+        AssertionError: one is stuck, or did not end in time.
+    """
+    with daemon.journal() as journal:
+
+        def over() -> bool:
+            live = journal.live()
+            assert not any(journal.state(each) in ENDED for each in live), [journal.describe(each) for each in live]
+            return not live
+
+        try:
+            wait_until(over, timeout=timeout, what="the end of all workflows")
+        except TimeoutError:
+            raise AssertionError([journal.describe(each) for each in journal.live()]) from None
+
+
+@contextmanager
+def deadly(daemon: Daemon, call: str, number: int, log: Path) -> Iterator[None]:
+    """While inside, the daemon is killed on its way into the ``number``-th of these system calls from now on.
+
+    Args:
+        call: as strace names it: ``fdatasync``, ``/^link``.
+        log: what strace saw.
+    """
+    tracer = [f"--trace={call}", f"--inject={call}:signal=KILL:when={number}"]
+    with traced(daemon, tracer, log):
+        yield
+
+
+@contextmanager
+def traced(daemon: Daemon, tracer: Sequence[str], log: Path) -> Iterator[None]:
+    """While inside, strace follows all threads of the daemon and its children; ``tracer`` are its options."""
+    said = log.with_suffix(".strace")
+    line = ["strace", "--follow-forks", "-o", str(log), *tracer, "-p", str(daemon.pid)]
+    process = spawn(line, log=said)
+    try:
+        wait_until(lambda: "attached" in said.read_text(), timeout=20, what="strace")
+        yield
+    finally:
+        process.terminate()
