@@ -182,7 +182,7 @@ def build_in(prepared: Prepared, core: Core) -> tuple[CorePlugin, Monitor]:
     plugin = CorePlugin(
         core.reach,
         core.lifecycle,
-        Mailer(core.store, core.settings, prepared.vault),
+        Mailer(core.store, core.settings, prepared.vault, core.installation),
         reactor,
         core_verbs(),
         [Periodic("hosts", POLL_SECONDS, monitor.poll)],

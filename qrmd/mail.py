@@ -48,7 +48,8 @@ class Server:
 class Mailer:
     """Reads the settings at each mail, so that a change takes effect at once."""
 
-    def __init__(self, store: Store, settings: Settings, vault: Vault) -> None:
+    def __init__(self, store: Store, settings: Settings, vault: Vault, installation: str) -> None:
+        self.installation = installation
         self._store = store
         self._settings = settings
         self._vault = vault
@@ -92,7 +93,13 @@ class SendMail:
         server = await self._mailer.server()
         variables = resolve(args.get("variables", {}), ctx.secret, ctx.slots)
         text = _ENVIRONMENT.from_string(args["template"]).render(variables)
-        message = compose(server.sender, args["to"], args["subject"], text, f"<{ctx.key.replace(':', '.')}@qrmd>")
+        message = compose(
+            server.sender,
+            args["to"],
+            args["subject"],
+            text,
+            f"<{ctx.key.replace(':', '.')}.{self._mailer.installation}@qrmd>",
+        )
         await ctx.call("smtp", send, server, message)
         return Done()
 
