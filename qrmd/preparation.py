@@ -13,14 +13,11 @@ from typing import Any
 from qrmd.auth import make_first_administrator
 from qrmd.config import Config
 from qrmd.errors import ConfigInvalid
-from qrmd.states import ImageState
-from qrmd.store import images
 from qrmd.store.capacity import Capacity
-from qrmd.store.connection import Db, Transaction
+from qrmd.store.connection import Db
 from qrmd.store.database import Store
 from qrmd.store.migrations import core as core_migrations
 from qrmd.store.migrations import migrate
-from qrmd.store.transitions import transition
 from qrmd.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -52,7 +49,6 @@ def prepare(config: Config, config_path: Path, deliver: Callable[[Callable[[], N
         log.info("database: applied %s", ", ".join(applied))
     capacity = Capacity()
     store.write_now(capacity.rebuild)
-    store.write_now(_sweep_images)
     password = make_first_administrator(store)
     installation = store.write_now(_installation)
     return Prepared(config, config_path, installation, vault, store, capacity, password)
@@ -72,8 +68,3 @@ def _lock(state: Path) -> None:
 def _installation(db: Db) -> str:
     found: str = db.value("SELECT value FROM meta WHERE key = 'installation'")
     return found
-
-
-def _sweep_images(db: Transaction) -> None:
-    for ident in images.sweep_unbegun(db):
-        transition(db, "image", ident, ImageState.REMOVED, reason="its import never began")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qrmd.deployment.lifecycle import Lifecycle
 from qrmd.deployment.places import Reach, storage_of
 from qrmd.drivers import OwnerTag, StorageDriver, VolumeFacts
 from qrmd.errors import InvalidInput, StepFailed
 from qrmd.model import Storage
-from qrmd.store import images
 from qrmd.workflow.action import Context, Done, Outcome
 
 Args = Mapping[str, Any]
@@ -29,8 +29,9 @@ class ImportImage:
     timeout = 3600.0
     retries = 1
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, lifecycle: Lifecycle) -> None:
         self._reach = reach
+        self._lifecycle = lifecycle
 
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Check header and checksum, copy, keep what it turned out to be."""
@@ -38,7 +39,7 @@ class ImportImage:
         driver = self._reach.deployment(storage)
         tag = OwnerTag(args["installation"], ctx.subject)
         facts, digest = await self._reach.on_storage(ctx, storage, _import, driver, storage, tag, dict(args))
-        await ctx.write(images.save_content, args["image"], facts.format, facts.size_mb, digest)
+        await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, digest)
         return Done({"size_mb": facts.size_mb, "sha256": digest})
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:
@@ -88,7 +89,7 @@ class CopyImage(ImportImage):
         facts = await self._reach.on_storage(
             ctx, storage, driver.copy, storage, args["source"], args["volume"], args["size_mb"], tag
         )
-        await ctx.write(images.save_content, args["image"], facts.format, facts.size_mb, "")
+        await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, "")
         return Done({"size_mb": facts.size_mb})
 
 
@@ -99,15 +100,16 @@ class ResizeImage:
     timeout = 600.0
     retries = 2
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, lifecycle: Lifecycle) -> None:
         self._reach = reach
+        self._lifecycle = lifecycle
 
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Grow."""
         storage = storage_of(args["storage"])
         driver = self._reach.deployment(storage)
         facts = await self._reach.on_storage(ctx, storage, driver.resize, storage, args["volume"], args["size_mb"])
-        await ctx.write(images.save_content, args["image"], facts.format, facts.size_mb, "")
+        await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, "")
         return Done({"size_mb": facts.size_mb})
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:

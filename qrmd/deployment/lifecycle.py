@@ -19,7 +19,7 @@ from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.hosts import find as find_host
 from qrmd.store.places import find_network, find_storage
-from qrmd.store.transitions import transition
+from qrmd.store.transitions import state_of, transition
 from qrmd.workflow.kinds import Journey, WorkflowKind
 
 Arguments = Mapping[str, Any]
@@ -102,13 +102,14 @@ class Lifecycle:
         image = images.find(db, appliance.image_id)
         if image.state != I.IDLE:
             raise Conflict(f"its image {image.name} is {image.state}", subject=f"appliance:{ident}")
-        first = not appliances.volumes(db, ident)
+        promised = appliances.volumes(db, ident)
         storage = find_storage(db, image.storage_id)
         self._reserve_machine(db, appliance, image, storage, arguments)
-        if first:
+        if not promised:
             self._reserve_disk(db, appliance, image, storage)
             for position, network in enumerate(appliance.networks):
                 addresses.reserve(db, ident, position, find_network(db, network))
+        if not any(volume.made for volume in promised):
             self._reserve_password(db, appliance, arguments, workflow)
 
     def _reserve_machine(
@@ -117,9 +118,7 @@ class Lifecycle:
         if appliance.resource_id is not None:
             return
         candidates = [
-            each
-            for each in self._capacity.candidates()
-            if each.virtualization_type in self._registries.virtualization
+            each for each in self._capacity.candidates() if each.virtualization_type in self._registries.virtualization
         ]
         requirement = Requirement(
             appliance.virtualization_type,
@@ -176,7 +175,7 @@ class Lifecycle:
         appliances.mark_made(db, ident)
         appliances.set_active_since_now(db, ident)
         resource_id = appliances.resource_of(db, ident)
-        if resource_id is not None:
+        if resource_id is not None and state_of(db, "resource", resource_id) != ResourceState.ACTIVE:
             transition(db, "resource", resource_id, ResourceState.ACTIVE, workflow_id=workflow)
 
     def _release_start(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:
@@ -232,6 +231,7 @@ class Lifecycle:
                 Journey((I.NEW,), I.CLONING, I.IDLE, I.REMOVED, I.ERROR),
                 view,
                 lambda hooks, seen: hooks.steps("image_clone", seen),
+                reserve=_reserve_copy,
                 release=self._release_image,
                 done_event="image.cloned",
             ),
@@ -242,6 +242,7 @@ class Lifecycle:
                 view,
                 lambda hooks, seen: hooks.steps("image_resize", seen),
                 reserve=self._reserve_growth,
+                release=self._release_growth,
                 compensates=False,
                 done_event="image.resized",
             ),
@@ -272,19 +273,21 @@ class Lifecycle:
         self._capacity.take_storage(db, image.storage_id, image.size_mb)
         return ident
 
-    def _uncount_image(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG002
+    def _uncount_image(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:
         image = images.find(db, ident)
         self._capacity.take_storage(db, image.storage_id, -image.size_mb)
 
-    def _release_image(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG002
+    def _release_image(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:
         image = images.find(db, ident)
         self._capacity.take_storage(db, image.storage_id, -image.size_mb)
         if image.state == I.NEW:
             transition(db, "image", ident, I.REMOVED, workflow_id=workflow)
 
-    def _reserve_growth(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG002
+    def _reserve_growth(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:
         image = images.find(db, ident)
         extra = arguments["size_mb"] - image.size_mb
+        if image.size_mb != arguments["from_mb"]:
+            raise Conflict(f"it has become {image.size_mb} MiB meanwhile", subject=f"image:{ident}", hint="ask again")
         if extra < 0:
             raise Conflict(f"it is {image.size_mb} MiB; images only grow", subject=f"image:{ident}")
         users = images.users_of(db, ident)
@@ -294,6 +297,17 @@ class Lifecycle:
         images.set_size(db, ident, arguments["size_mb"])
         self._capacity.take_storage(db, image.storage_id, extra)
 
+    def _release_growth(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:
+        images.set_size(db, ident, arguments["from_mb"])
+        image = images.find(db, ident)
+        self._capacity.take_storage(db, image.storage_id, arguments["from_mb"] - arguments["size_mb"])
+
+    def save_content(self, db: Transaction, ident: int, fmt: str, size_mb: int, sha256: str) -> None:
+        """Keep what an image's content turned out to be; its storage has promised that much then."""
+        image = images.find(db, ident)
+        images.save_content(db, ident, fmt, size_mb, sha256 or image.sha256)
+        self._capacity.take_storage(db, image.storage_id, size_mb - image.size_mb)
+
 
 def _appliance_view(installation: str, db: Db, ident: int, arguments: Arguments, workflow: int) -> ApplianceView:
     return appliances.view(db, ident, arguments, workflow, installation)
@@ -301,6 +315,12 @@ def _appliance_view(installation: str, db: Db, ident: int, arguments: Arguments,
 
 def _image_view(installation: str, db: Db, ident: int, arguments: Arguments, workflow: int) -> ImageView:
     return images.view(db, ident, arguments, workflow, installation)
+
+
+def _reserve_copy(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG001
+    source = images.find(db, int(images.find(db, ident).source.partition(":")[2]))
+    if source.state != I.IDLE:
+        raise Conflict(f"it is {source.state}", subject=f"image:{source.id}", hint="wait until it is idle")
 
 
 def _reserve_image_removal(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG001

@@ -134,7 +134,7 @@ class AwaitAnswer:
             return Done({"answer": str(info.state)})
         return Again(0.2, f"waiting for ssh at {args['address']}")
 
-    async def undo(self, ctx: Context, args: Args) -> Outcome:  # noqa: ARG002 - an action's signature
+    async def undo(self, ctx: Context, args: Args) -> Outcome:
         """Nothing was made."""
         return Done()
 

@@ -113,9 +113,7 @@ def host_lane_driver(store: Store, reach: Reach, lanes: Lanes) -> Callable[[str]
         kind, _, rest = lane.partition(":")
         ident = rest.partition(":")[0]
         if kind == "host" and ident.isdigit():
-            Deferred.fromCoroutine(_abort(int(ident))).addErrback(
-                lambda failure: log.error("abort: %s", failure.value)
-            )
+            Deferred.fromCoroutine(_abort(int(ident))).addErrback(lambda failure: log.error("abort: %s", failure.value))
 
     async def _abort(ident: int) -> None:
         host = await store.read(find_host, ident)

@@ -62,9 +62,9 @@ class CorePlugin:
             PowerAgain(self._reach),
             AwaitAnswer(self._reach, self._reactor),
             ShutDown(self._reach),
-            ImportImage(self._reach),
-            CopyImage(self._reach),
-            ResizeImage(self._reach),
+            ImportImage(self._reach, self._lifecycle),
+            CopyImage(self._reach, self._lifecycle),
+            ResizeImage(self._reach, self._lifecycle),
             SendMail(self._mailer),
         ]
 

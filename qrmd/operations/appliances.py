@@ -16,19 +16,20 @@ from qrmd.operations.inputs import Cpus, HostName, Memory, Name, Ref, SshKey, Te
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, convert
 from qrmd.placement import Requirement, choose, explain, shortage
-from qrmd.states import ApplianceState
+from qrmd.states import ApplianceState, ImageState
 from qrmd.store import addresses, appliances, hosts, images, places
 from qrmd.store.capacity import read_hosts, read_storages
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.find import page
 from qrmd.store.rows import dump, shape
-from qrmd.workflow.journal import live_on
+from qrmd.store.workflows import live_on
 
 _OPTIONS, _LIST = Options(), ListOptions()
 FIELDS = (
     "id", "name", "image_id", "virtualization_type", "cpus", "memory_mb", "disk_mb", "state", "hostname", "kernel_id",
     "resource_id", "host_id", "networks", "ssh_keys", "login", "owner", "comment", "created_at", "active_at",
 )  # fmt: skip
+USABLE = frozenset({ImageState.NEW, ImageState.CLONING, ImageState.IDLE})
 _TYPE = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
@@ -84,6 +85,8 @@ def _add(db: Transaction, spec: ApplianceSpec, actor: str, reason: str) -> int:
 def _resolved(db: Db, spec: ApplianceSpec, actor: str) -> Appliance:
     """The appliance of a spec, names looked up. Raises NotFound."""
     image = images.find(db, spec.image)
+    if image.state not in USABLE:
+        raise Conflict(f"image {image.name} is {image.state}", subject=f"image:{image.id}", hint="choose another")
     if len(spec.networks) > 8:
         raise InvalidInput("an appliance has at most 8 NICs")
     return Appliance(

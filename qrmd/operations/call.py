@@ -11,6 +11,7 @@ from qrmd.model import Actor
 from qrmd.operations.registry import Verb
 from qrmd.operations.schema import Options, convert
 from qrmd.store import keys
+from qrmd.store.connection import Transaction
 
 if TYPE_CHECKING:
     from qrmd.core import Core
@@ -63,13 +64,16 @@ class Call:
         arguments: Mapping[str, Any],
         options: Options,
         secrets: Mapping[str, str] | None = None,
+        create: Callable[[Transaction], int] | None = None,
     ) -> int | dict[str, Any]:
         """Run an operation as a workflow: its id, or the plan when it is a dry run.
 
-        ``secrets``: values by name; the workflow keeps them sealed and the plan sees references only.
+        Args:
+            secrets: values by name; the workflow keeps them sealed and the plan sees references only.
+            create: makes the subject in the transaction that begins the workflow (``subject_id`` is 0 then).
         """
         if options.dry_run:
-            plan = await self.core.engine.rehearse(operation, subject_id, arguments, self.actor)
+            plan = await self.core.engine.rehearse(operation, subject_id, arguments, self.actor, create)
             return plan.as_dict()
         key = f"{self._asker}:{options.key}" if options.key else None
         return await self.core.engine.start(
@@ -81,6 +85,7 @@ class Call:
             key=key,
             parent=self.parent,
             secrets=secrets,
+            create=create,
         )
 
     async def ask(self, verb: str, *arguments: Any) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from qrmd.errors import Conflict, InvalidInput, NotFound
+from qrmd.errors import InvalidInput, NotFound
 from qrmd.model import Image
 from qrmd.operations.call import Call
 from qrmd.operations.inputs import Megabytes, Memory, Name, Path, Ref
@@ -105,25 +106,15 @@ def _image(spec: ImageSpec, storage_id: int, size_mb: int, source: str) -> Image
 
 
 async def _make(call: Call, operation: str, image: Image, arguments: dict[str, Any], options: Options) -> Any:
-    """Insert the row and start the workflow under one key, so that asking again finds both."""
-    if options.dry_run:
-        return {"operation": operation, "subject": f"image:{image.name}", "facts": _facts(image), "steps": []}
-    keyed = Options(f"{options.key}:row" if options.key else "", options.reason)
-    ident = await call.change(keyed, call.core.lifecycle.add_image, image, call.actor.name, options.reason)
-    assert isinstance(ident, int)  # noqa: S101 - not a dry run
-    return await call.start(operation, ident, arguments, options)
-
-
-def _facts(image: Image) -> dict[str, Any]:
-    return {"image": image.name, "size_mb": image.size_mb, "format": image.format, "source": image.source}
+    """Insert the row in the transaction that begins the workflow: there is never one without the other."""
+    create = partial(call.core.lifecycle.add_image, image=image, actor=call.actor.name, reason=options.reason)
+    return await call.start(operation, 0, arguments, options, create=create)
 
 
 @verb("image.clone", roles=OPERATE, changes=True)
 async def image_clone(call: Call, image: Ref, name: Name, options: Options = _OPTIONS) -> Any:
     """Copy an image fully, under a new name on the same storage. Returns the workflow's id, or the plan."""
     source = await call.read(images.find, image)
-    if source.state is not ImageState.IDLE:
-        raise Conflict(f"it is {source.state}", subject=f"image:{source.id}", hint="wait until it is idle")
     copy = Image(
         0, name, source.storage_id, "", source.format, source.size_mb, ImageState.NEW, "", f"image:{source.id}",
         source.default_user, source.min_memory_mb,
@@ -157,7 +148,7 @@ def _get(db: Db, ref: int | str) -> dict[str, Any]:
 async def image_resize(call: Call, image: Ref, size_mb: Megabytes, options: Options = _OPTIONS) -> Any:
     """Grow an image that nothing uses. Returns the workflow's id, or the plan."""
     found = await call.read(images.find, image)
-    return await call.start("image.resize", found.id, {"size_mb": size_mb}, options)
+    return await call.start("image.resize", found.id, {"size_mb": size_mb, "from_mb": found.size_mb}, options)
 
 
 @verb("image.remove", roles=OPERATE, changes=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from qrmd.errors import NotFound
@@ -9,10 +10,12 @@ from qrmd.operations.call import Call
 from qrmd.operations.inputs import Ident, Seconds
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options
+from qrmd.store import keys
 from qrmd.store.connection import Db
 from qrmd.store.find import page
 from qrmd.store.rows import shape
 from qrmd.workflow.plan import Phase
+from qrmd.workflow.steering import Turn
 
 _OPTIONS, _LIST = Options(), ListOptions()
 FIELDS = (
@@ -64,40 +67,43 @@ async def workflow_wait(call: Call, workflow: Ident, seconds: Seconds = 30.0) ->
     return await call.read(_get, workflow)
 
 
+async def _steer(call: Call, turn: Turn, workflow: int, options: Options) -> Any:
+    """Take a turn, once per key; a dry run says what it would do. Returns the workflow's id."""
+    await call.read(_get, workflow)
+    if options.dry_run:
+        return call.core.engine.preview(turn, workflow)
+    if not options.key:
+        await call.core.engine.steer(turn, workflow, call.actor, options.reason)
+        return workflow
+    known = await call.read(keys.find, call.actor.name, call.verb, options.key)
+    if known is None:
+        also = partial(keys.keep, actor=call.actor.name, verb=call.verb, key=options.key, result=workflow)
+        await call.core.engine.steer(turn, workflow, call.actor, options.reason, also)
+    return workflow if known is None else known
+
+
 @verb("workflow.cancel", roles=OPERATE, changes=True)
 async def workflow_cancel(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
     """Undo a workflow from its next step boundary on. Returns its id."""
-    await call.read(_get, workflow)
-    if not options.dry_run:
-        await call.core.engine.cancel(workflow, call.actor, options.reason)
-    return workflow
+    return await _steer(call, Turn.CANCEL, workflow, options)
 
 
 @verb("workflow.retry", roles=OPERATE, changes=True)
 async def workflow_retry(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
     """Try the stuck step of a workflow again. Returns its id."""
-    await call.read(_get, workflow)
-    if not options.dry_run:
-        await call.core.engine.retry(workflow, call.actor, options.reason)
-    return workflow
+    return await _steer(call, Turn.RETRY, workflow, options)
 
 
 @verb("workflow.skip", roles=OPERATE, changes=True)
 async def workflow_skip(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
     """Go on without the stuck step; what it made stays known to the leftovers audit. Returns the workflow's id."""
-    await call.read(_get, workflow)
-    if not options.dry_run:
-        await call.core.engine.skip(workflow, call.actor, options.reason)
-    return workflow
+    return await _steer(call, Turn.SKIP, workflow, options)
 
 
 @verb("workflow.abandon", roles=OPERATE, changes=True)
 async def workflow_abandon(call: Call, workflow: Ident, options: Options = _OPTIONS) -> Any:
     """End a stuck workflow as it is; its subject stays in error. Returns its id."""
-    await call.read(_get, workflow)
-    if not options.dry_run:
-        await call.core.engine.abandon(workflow, call.actor, options.reason)
-    return workflow
+    return await _steer(call, Turn.ABANDON, workflow, options)
 
 
 @verb("workflow.debts", roles=LOOK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import sqlite_utils
 
 from qrmd.vault import Vault
 
+log = logging.getLogger(__name__)
 Row = sqlite3.Row
 Params = Sequence[Any] | Mapping[str, Any]
 
@@ -80,14 +82,21 @@ class Transaction(Db):
         """Run and forget the call-backs of a member whose savepoint was rolled back."""
         del self._committed[mark[0] :]
         while len(self._undo) > mark[1]:
-            self._undo.pop()()
+            function = self._undo.pop()
+            try:
+                function()
+            except Exception:
+                log.exception("after a roll-back: %r", function)
 
     def committed(self) -> None:
         """Run and forget the call-backs after COMMIT."""
         functions, self._committed = self._committed, []
         self._undo.clear()
         for function in functions:
-            function()
+            try:
+                function()
+            except Exception:
+                log.exception("after a commit: %r", function)
 
 
 def open_writer(path: Path) -> sqlite3.Connection:

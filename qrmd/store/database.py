@@ -151,6 +151,13 @@ class Store:
 
     # ------------------------------------------------------------ writer
 
+    def _after_commit(self) -> None:
+        """What is committed stays so, whatever fails here."""
+        try:
+            self._tell_watcher()
+        except Exception:
+            log.exception("after a commit")
+
     def _tell_watcher(self) -> None:
         if self._watcher is None:
             return
@@ -190,9 +197,10 @@ class Store:
             self._attempt(group)
         except sqlite3.Error as error:
             self._abandon()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in FULL:
+            if _is_full(error):
                 self._enter_disk_full(error)
             self._replay(group)
+        self._after_commit()
 
     def _replay(self, group: list[_Member]) -> None:
         for member in group:
@@ -213,7 +221,6 @@ class Store:
             self._run_member(member)
         self._connection.execute("COMMIT")
         self._tx.committed()
-        self._tell_watcher()
         self.counters.commits += 1
         self.counters.members += len(group)
         self.counters.seconds += time.monotonic() - started
@@ -233,12 +240,12 @@ class Store:
         try:
             member.result = member.function(self._tx, *member.args)
         except Exception as error:
-            if not self._connection.in_transaction:
-                raise  # SQLite has rolled back the whole group (SQLITE_FULL, SQLITE_IOERR)
+            if not self._connection.in_transaction:  # SQLite has rolled back the whole group (SQLITE_FULL, …)
+                raise error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error)) from error
             self._connection.execute("ROLLBACK TO member")
             self._tx.rolled_back(mark)
             member.error = error
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in FULL:
+            if isinstance(error, sqlite3.Error) and _is_full(error):
                 raise
         self._connection.execute("RELEASE member")
         spent = time.monotonic() - began
@@ -308,14 +315,19 @@ class Store:
         db.connection.close()
 
 
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in FULL
+
+
 def _run_reader(db: Db, member: _Member) -> None:
-    db.execute("BEGIN")
     try:
+        db.execute("BEGIN")
         member.result = member.function(db, *member.args)
     except Exception as error:  # noqa: BLE001 - it goes to the awaiter
         member.error = error
     finally:
-        db.execute("COMMIT")
+        if db.connection.in_transaction:
+            db.connection.rollback()
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -51,7 +51,7 @@ def users_of(db: Db, ident: int) -> list[str]:
     """Appliances that are made from an image, and images being cloned from it."""
     rows = db.rows(
         "SELECT 'appliance ' || name FROM appliances WHERE image_id = ? AND state <> 'removed'"
-        " UNION ALL SELECT 'image ' || name FROM images WHERE source = ? AND state = 'cloning'",
+        " UNION ALL SELECT 'image ' || name FROM images WHERE source = ? AND state IN ('new', 'cloning')",
         (ident, f"image:{ident}"),
     )
     return [row[0] for row in rows]
@@ -88,13 +88,3 @@ def set_size(db: Transaction, ident: int, size_mb: int) -> None:
 def set_volume(db: Transaction, ident: int, volume: str) -> None:
     """Where its content lies."""
     db.execute("UPDATE images SET volume = ? WHERE id = ?", (volume, ident))
-
-
-def sweep_unbegun(db: Transaction) -> list[int]:
-    """Images whose row was made and whose workflow never began (a crash between the two)."""
-    rows = db.rows(
-        "SELECT id FROM images WHERE state = 'new' AND NOT EXISTS"
-        " (SELECT 1 FROM workflows w WHERE w.subject = 'image:' || images.id AND w.state IN"
-        " ('planning', 'running', 'undoing', 'stuck'))"
-    )
-    return [row["id"] for row in rows]

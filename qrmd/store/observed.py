@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from qrmd.states import HostState
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.transitions import state_of, transition
-from qrmd.workflow.journal import live_on
+from qrmd.store.workflows import live_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +71,23 @@ def note_host(db: Transaction, host_id: int, capacity: Capacity) -> None:
     """A host answered."""
     state = state_of(db, "host", host_id)
     if state in {HostState.UNREACHABLE, HostState.NEW}:
-        transition(db, "host", host_id, HostState.UP, event="host.reached", reason="it answers")
+        target = HostState.MAINTENANCE if _was_in_maintenance(db, host_id) else HostState.UP
+        transition(db, "host", host_id, target, event="host.reached", reason="it answers")
         capacity.refresh_hosts(db)
         db.execute("UPDATE hosts SET seen_at = ? WHERE id = ?", (now_us(), host_id))
+
+
+def _was_in_maintenance(db: Db, host_id: int) -> bool:
+    """Whether it was out of placement when it was lost: it comes back as it went."""
+    lost = db.value(
+        "SELECT data FROM events WHERE subject = ? AND kind = 'host.lost' ORDER BY id DESC LIMIT 1",
+        (f"host:{host_id}",),
+    )
+    return lost is not None and json.loads(lost)["from"] == HostState.MAINTENANCE
 
 
 def note_silence(db: Transaction, host_id: int, fault: str, capacity: Capacity) -> None:
     """A host does not answer."""
     if state_of(db, "host", host_id) in {HostState.UP, HostState.NEW, HostState.MAINTENANCE}:
-        transition(
-            db, "host", host_id, HostState.UNREACHABLE, event="host.lost", reason=fault, severity=Severity.ERROR
-        )
+        transition(db, "host", host_id, HostState.UNREACHABLE, event="host.lost", reason=fault, severity=Severity.ERROR)
         capacity.refresh_hosts(db)

@@ -82,6 +82,11 @@ def state_of(db: Db, kind: str, ident: int) -> str | None:
     return state
 
 
+def is_edge(kind: str, source: str | None, target: str) -> bool:
+    """Whether the state machine of ``kind`` leads from ``source`` to ``target``."""
+    return (source, target) in _EDGES[kind]
+
+
 def move(db: Transaction, kind: str, ident: int, target: str, *, source: tuple[str, ...] | str | None = None) -> str:
     """The compare-and-swap of ``transition`` without an event of its own: the caller appends a fuller one."""
     table = _TABLES[kind]

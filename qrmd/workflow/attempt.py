@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import traceback
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -11,15 +13,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from qrmd.clock import SECOND, now_us
 from qrmd.errors import OutcomeUnknown, PluginFault, QrmdError, StepFailed
 from qrmd.timers import Timer
-from qrmd.workflow.action import Action, Outcome
+from qrmd.workflow.action import Action, Again, Done, Outcome
 from qrmd.workflow.context import StepContext
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 from qrmd.workflow.parts import Parts
 
 log = logging.getLogger(__name__)
 
-GRACE = 30.0
-"""Seconds that a call gets to end after its connection was killed."""
+LEAST = 0.05
+"""Seconds that an attempt gets at least."""
+LONGEST_FAULT = 500
 
 
 class NeverEnded(StepFailed):
@@ -30,24 +33,38 @@ async def act(parts: Parts, live: LiveWorkflow, step: LiveStep, action: Action, 
     """Call ``do`` or ``undo`` once.
 
     Raises:
-        QrmdError: what the action raised; anything else becomes ``PluginFault``.
+        QrmdError: what the action raised; anything else, and any other answer than an outcome, is a ``PluginFault``.
         OutcomeUnknown: the deadline cut it off, and its calls have ended.
         NeverEnded: the deadline cut it off, and a call is still going on.
     """
     ctx = StepContext(parts, live, step)
-    args = step.step.args
-    work = action.undo(ctx, args) if undo else action.do(ctx, args)
-    left = max((step.deadline - now_us()) / SECOND, 0.05)
+    left = max((step.deadline - now_us()) / SECOND, LEAST)
     try:
-        return await _within(parts, ctx, work, left, step)
+        work = action.undo(ctx, step.step.args) if undo else action.do(ctx, step.step.args)
+        return _checked(parts, live, await _within(parts, ctx, work, left, step))
     except QrmdError:
         raise
-    except Exception as error:
-        log.exception("workflow %d: %s", live.id, step.step.action)
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its fault, not the daemon's
+        shown = redact(live, parts, "".join(traceback.format_exception(error)), limit=10_000)
+        log.error("workflow %d: %s: %s", live.id, step.step.action, shown)  # noqa: TRY400 - its own, redacted traceback
         raise PluginFault(
-            f"{step.step.action} raised {type(error).__name__}: {_redacted(live, parts, str(error))}",
+            f"{step.step.action} raised {type(error).__name__}: {redact(live, parts, str(error))}",
             subject=f"plugin:{step.step.plugin}",
         ) from None
+
+
+def _checked(parts: Parts, live: LiveWorkflow, outcome: Any) -> Outcome:
+    """An outcome that can be kept: JSON, and no value of a secret in it."""
+    match outcome:
+        case Done(result=result):
+            if not result:
+                return outcome
+            json.dumps(result)
+            return Done(redact(live, parts, dict(result), limit=None)) if live.sealed else outcome
+        case Again(after=after, note=note):
+            return Again(float(after), redact(live, parts, note))
+        case _:
+            raise TypeError(f"it returned {type(outcome).__name__}, neither Done nor Again")
 
 
 async def _within(
@@ -87,37 +104,45 @@ class _Deadline:
 
     def _expire(self) -> None:
         self.expired = True
-        if not self._ctx.lanes:
+        begun = {job.lane for job in self._ctx.jobs if not self._parts.lanes.withdraw(job) and not job.over}
+        if not begun:
             self._running.cancel()
             return
-        for lane in set(self._ctx.lanes):
+        for lane in begun:
             self._parts.abort(lane)
-        self._timer = self._parts.clock.callLater(GRACE, self._running.cancel)
+        self._timer = self._parts.clock.callLater(self._parts.pacing.grace, self._running.cancel)
 
 
 def _cut_off(parts: Parts, ctx: StepContext, step: LiveStep) -> StepFailed:
-    if not ctx.lanes:
+    going_on = [job for job in ctx.jobs if not job.over]
+    if not going_on:
         return OutcomeUnknown("it did not end before its deadline", subject=step.step.title)
-    for lane in ctx.lanes:
-        parts.lanes.abandon(lane)
+    for job in going_on:
+        parts.lanes.abandon(job)
     return NeverEnded(
         "a call did not end, even after its connection was killed",
-        subject=", ".join(ctx.lanes),
+        subject=", ".join(sorted({job.lane for job in going_on})),
         hint="look at the host; then workflow.retry, or skip with a reason",
     )
 
 
-def _redacted(live: LiveWorkflow, parts: Parts, text: str) -> str:
-    for sealed in live.sealed.values():
-        text = text.replace(parts.vault.open(sealed), "<secret>")
-    return text[:500]
+def redact(live: LiveWorkflow, parts: Parts, value: Any, *, limit: int | None = LONGEST_FAULT) -> Any:
+    """A JSON value as the journal and the log keep it: no value of a secret of this workflow is in it.
+
+    Args:
+        limit: longest text in characters.
+    """
+    values = [text for sealed in live.sealed.values() if (text := parts.vault.open(sealed))]
+    return _without(values, value, limit)
 
 
-def redact(live: LiveWorkflow, parts: Parts, fault: Mapping[str, Any]) -> dict[str, Any]:
-    """A fault as the journal keeps it: no value of a secret of this workflow is in it."""
-    return {key: _redacted(live, parts, value) if isinstance(value, str) else value for key, value in fault.items()}
-
-
-def back_off(attempts: int) -> float:
-    """Seconds until the next attempt: 0.5, 1, 2, … 60."""
-    return float(min(60.0, 0.5 * 2 ** min(max(attempts - 1, 0), 10)))
+def _without(secrets: list[str], value: Any, limit: int | None) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "<secret>")
+        return value[:limit]
+    if isinstance(value, Mapping):
+        return {str(_without(secrets, key, limit)): _without(secrets, each, limit) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without(secrets, each, limit) for each in value]
+    return value

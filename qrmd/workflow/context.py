@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from qrmd.clock import SECOND, now_us
 from qrmd.errors import StepFailed
 from qrmd.model import Actor, Role
+from qrmd.threads import Job
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class StepContext:
-    """``workflow.action.Context`` for one attempt of one step. ``lanes`` names the calls under way."""
+    """``workflow.action.Context`` for one attempt of one step. ``jobs``: blocking calls under way."""
 
     def __init__(self, parts: Parts, live: LiveWorkflow, step: LiveStep) -> None:
         self._parts = parts
@@ -30,13 +31,17 @@ class StepContext:
         self.slots: Mapping[str, Any] = live.slots
         self.subject = live.subject
         self.key = f"step:{step.id}"
-        self.lanes: set[str] = set()
+        self.jobs: set[Job] = set()
 
     async def call(self, lane: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking function in the thread of ``lane``."""
-        self.lanes.add(lane)
-        result = await self._parts.lanes.call(lane, function, *args, **kwargs)
-        self.lanes.discard(lane)
+        job = self._parts.lanes.submit(lane, function, *args, **kwargs)
+        self.jobs.add(job)
+        try:
+            result: T = await job.finished
+        finally:
+            if job.over:
+                self.jobs.discard(job)
         return result
 
     def secret(self, reference: str) -> str:
@@ -46,7 +51,7 @@ class StepContext:
             StepFailed: it is gone, or is not this workflow's.
         """
         _, _, ident = reference.partition(":")
-        sealed = self._live.sealed.get(int(ident))
+        sealed = self._live.sealed.get(int(ident)) if ident.isdecimal() else None
         if sealed is None:
             raise StepFailed("a secret of this workflow is gone", subject=self.subject)
         return self._parts.vault.open(sealed)

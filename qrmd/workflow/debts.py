@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from qrmd.clock import SECOND, now_us
 from qrmd.errors import QrmdError
 from qrmd.states import StepState
-from qrmd.workflow import journal
+from qrmd.store import debts as rows
+from qrmd.store.workflows import Void
+from qrmd.timers import Timer
 from qrmd.workflow.action import Again
-from qrmd.workflow.attempt import act, back_off, redact
+from qrmd.workflow.attempt import act, redact
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 from qrmd.workflow.parts import Parts
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE = 60.0
+LEAST_PAUSE = 0.05
 
 
 class Debts:
@@ -25,33 +28,94 @@ class Debts:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._debtors: dict[int, LiveWorkflow] = {}
+        self._debtors: dict[str, list[LiveWorkflow]] = {}
+        self._timers: dict[int, Timer] = {}
+        self._trying: dict[int, Deferred[None]] = {}
+        self._draining = False
 
     def __len__(self) -> int:
         """How many workflows owe something."""
-        return len(self._debtors)
+        return sum(map(len, self._debtors.values()))
 
     def add(self, live: LiveWorkflow) -> None:
         """Take over a workflow that ended with debts."""
-        if live.id not in self._debtors:
-            self._debtors[live.id] = live
-            for step in live.steps:
-                if step.state is StepState.DEBT:
-                    self._later(live, step)
+        known = self._debtors.setdefault(live.subject, [])
+        if all(each.id != live.id for each in known):
+            known.append(live)
+            for step in live.owing:
+                self._later(live, step)
 
     def pay_now(self) -> None:
         """Try all debts at once: something came back."""
-        for live in self._debtors.values():
-            for step in live.steps:
-                step.wake_at = 0
+        for known in self._debtors.values():
+            for live in known:
+                for step in live.owing:
+                    if step.id in self._timers:
+                        step.wake_at = 0
+                        self._later(live, step)
+
+    def drain(self) -> None:
+        """Begin no further attempts."""
+        self._draining = True
+        for timer in self._timers.values():
+            if timer.active():
+                timer.cancel()
+
+    def against(self, live: LiveWorkflow) -> list[Void]:
+        """Debts of earlier workflows of the same subject that went the other way: they end when this one begins."""
+        earlier = self._debtors.get(live.subject, ())
+        return [(each, each.owing) for each in earlier if each.kind.mirrored is not live.kind.mirrored and each.owing]
+
+    async def forget(self, void: list[Void]) -> None:
+        """These are not owed any more; returns when attempts under way have ended."""
+        for debtor, owed in void:
+            for step in owed:
+                step.state = StepState.SKIPPED
+                timer = self._timers.pop(step.id, None)
+                if timer is not None and timer.active():
+                    timer.cancel()
+            self._settle(debtor)
+        for _, owed in void:
+            for step in owed:
+                if step.id in self._trying:
+                    ended: Deferred[None] = Deferred()
+                    self._trying[step.id].addCallback(ended.callback)
+                    await ended
+
+    def _settle(self, live: LiveWorkflow) -> None:
+        known = self._debtors.get(live.subject, [])
+        if not live.owing and live in known:
+            known.remove(live)
+            if not known:
+                del self._debtors[live.subject]
 
     def _later(self, live: LiveWorkflow, step: LiveStep) -> None:
-        pause = max(0.05, min(LONGEST_PAUSE, (step.wake_at - now_us()) / SECOND))
-        self._parts.clock.callLater(
-            pause, lambda: Deferred.fromCoroutine(self._try(live, step)).addErrback(log.error)
-        )
+        timer = self._timers.pop(step.id, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        if not self._draining:
+            pause = min(self._parts.pacing.longest_pause, (step.wake_at - now_us()) / SECOND)
+            self._timers[step.id] = self._parts.clock.callLater(max(LEAST_PAUSE, pause), self._begin, live, step)
+
+    def _begin(self, live: LiveWorkflow, step: LiveStep) -> None:
+        del self._timers[step.id]
+        ended: Deferred[None] = Deferred()
+        self._trying[step.id] = ended
+
+        def end(failure: Failure | None) -> None:
+            del self._trying[step.id]
+            if failure is not None:
+                log.error("debt %s: %s", step.step.title, failure.getTraceback())
+            if step.state is StepState.DEBT:
+                self._later(live, step)
+            ended.callback(None)
+
+        Deferred.fromCoroutine(self._try(live, step)).addBoth(end)
 
     async def _try(self, live: LiveWorkflow, step: LiveStep) -> None:
+        """One attempt; what it says about the step is only written while the step is still owed."""
+        step.attempts += 1
+        step.wake_at = now_us() + int(self._parts.pacing.pause(step.attempts) * SECOND)
         action = self._parts.actions.get(step.step.action)
         fault = {"message": f"plugin {step.step.plugin} is not started"}
         if action is not None:
@@ -65,14 +129,13 @@ class Debts:
                     await self._paid(live, step)
                     return
                 fault = {"message": outcome.note}
-        step.attempts += 1
-        step.wake_at = now_us() + int(back_off(step.attempts) * SECOND)
-        await self._parts.store.write_urgently(journal.debt, live, step, fault, step.wake_at)
-        self._later(live, step)
+        if step.state is StepState.DEBT:
+            await self._parts.store.write_urgently(rows.make, live, step, fault, step.wake_at)
+            step.fault = fault
 
     async def _paid(self, live: LiveWorkflow, step: LiveStep) -> None:
-        await self._parts.store.write_urgently(journal.done, step, {})
+        if step.state is not StepState.DEBT:
+            return
+        await self._parts.store.write_urgently(rows.pay, live, step)
         step.state = StepState.DONE
-        if not any(each.state is StepState.DEBT for each in live.steps):
-            await self._parts.store.write_urgently(journal.settle, live)
-            self._debtors.pop(live.id, None)
+        self._settle(live)

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from qrmd.states import StepState, WorkflowState
+from qrmd.timers import Timer
 from qrmd.workflow.kinds import WorkflowKind
 from qrmd.workflow.plan import Step
 
@@ -34,6 +35,11 @@ class LiveStep:
         return self.state in {StepState.DONE, StepState.DEBT, StepState.SKIPPED}
 
     @property
+    def given_up(self) -> bool:
+        """It failed and is not retried by itself."""
+        return self.state is StepState.FAILED and not self.wake_at
+
+    @property
     def touched(self) -> bool:
         """It may have changed something outside."""
         return self.state not in {StepState.PENDING, StepState.UNDONE, StepState.SKIPPED}
@@ -41,7 +47,17 @@ class LiveStep:
 
 @dataclass(slots=True)
 class LiveWorkflow:
-    """One live workflow. ``sealed``: its secrets and those its arguments name, still encrypted."""
+    """One live workflow.
+
+    Attributes:
+        sealed: its secrets and those its arguments name, still encrypted.
+        carried: a step that is done, and its result, before its row says so: written with the next write.
+        current: the step that was attempted last.
+        timer: when it is looked at again.
+        running: it is being driven, or waits for its turn.
+        wake: something happened to it meanwhile.
+        failures: of the engine itself since the last step that went well.
+    """
 
     id: int
     kind: WorkflowKind
@@ -53,13 +69,16 @@ class LiveWorkflow:
     parent: int | None = None
     steps: list[LiveStep] = field(default_factory=list)
     slots: dict[str, Any] = field(default_factory=dict)
-    sealed: dict[int, bytes] = field(default_factory=dict)
+    sealed: Mapping[int, bytes] = field(default_factory=dict)
     fault: Mapping[str, Any] = field(default_factory=dict)
     cancel: bool = False
     running: bool = False
     wake: bool = False
     failures: int = 0
     waiters: list[Deferred[None]] = field(default_factory=list)
+    carried: tuple[LiveStep, Mapping[str, Any]] | None = None
+    current: LiveStep | None = None
+    timer: Timer | None = None
 
     @property
     def subject(self) -> str:
@@ -70,3 +89,8 @@ class LiveWorkflow:
     def undoing(self) -> bool:
         """It is on its way back."""
         return self.state is WorkflowState.UNDOING
+
+    @property
+    def owing(self) -> list[LiveStep]:
+        """Its debts."""
+        return [step for step in self.steps if step.state is StepState.DEBT]

@@ -110,7 +110,7 @@ class Plan:
 
 
 class PlanError(PreconditionFailed):
-    """A plan that can't be: a need nobody provides, a cycle, two providers of one slot."""
+    """A plan that can't be: a need nobody provides for certain, a cycle, two providers of one slot."""
 
 
 def arrange(steps: Iterable[Step], *, mirrored: bool = False) -> tuple[Step, ...]:
@@ -121,7 +121,7 @@ def arrange(steps: Iterable[Step], *, mirrored: bool = False) -> tuple[Step, ...
         mirrored: stop plans run the phases backwards.
 
     Raises:
-        PlanError: a missing or cyclic need, or a slot provided twice.
+        PlanError: a missing or cyclic need, a slot provided twice or by a step that may come later.
     """
     by_phase = sorted(steps, key=lambda step: (-step.phase if mirrored else step.phase, step.plugin))
     provider = _providers(by_phase)
@@ -150,6 +150,8 @@ def _providers(steps: Sequence[Step]) -> dict[str, int]:
     provider: dict[str, int] = {}
     for index, step in enumerate(steps):
         for slot in step.provides:
+            if step.on_failure is OnFailure.LATER:
+                raise PlanError(f"step {step.action} may come later, so it can't provide {slot}")
             if slot in provider:
                 raise PlanError(f"slot {slot} is provided twice: {steps[provider[slot]].action}, {step.action}")
             provider[slot] = index

@@ -1,0 +1,49 @@
+"""Rows of debts: steps that may come later, of workflows that have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qrmd import events
+from qrmd.clock import now_us
+from qrmd.model import Severity
+from qrmd.states import StepState
+from qrmd.store import secrets
+from qrmd.store.connection import Transaction
+from qrmd.store.journal import done, failed
+from qrmd.workflow.live import LiveStep, LiveWorkflow
+
+
+def make(db: Transaction, live: LiveWorkflow, step: LiveStep, fault: Mapping[str, Any], wake_at: int) -> None:
+    """A step that may come later has failed: it stays visible and is retried."""
+    failed(db, step, StepState.DEBT, fault, wake_at)
+    if step.state is not StepState.DEBT:
+        events.append(
+            db,
+            "workflow.debt_made",
+            live.subject,
+            severity=Severity.WARNING,
+            workflow_id=live.id,
+            data={"step": step.step.title, "fault": dict(fault)},
+        )
+
+
+def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
+    """A debt is paid; with the last one the workflow's secrets go."""
+    done(db, step, {})
+    settle(db, live.id, live.subject, "workflow.debts_paid")
+
+
+def settle(db: Transaction, workflow_id: int, subject: str, event: str) -> None:
+    """Forget the secrets of a workflow that owes nothing any more."""
+    if db.value("SELECT 1 FROM steps WHERE workflow_id = ? AND state = 'debt' LIMIT 1", (workflow_id,)) is None:
+        secrets.forget(db, workflow_id)
+        events.append(db, event, subject, workflow_id=workflow_id)
+
+
+def void(db: Transaction, debtor: LiveWorkflow, steps: Sequence[LiveStep]) -> None:
+    """What a workflow owes is not wanted any more: one of the other direction begins and takes away what is there."""
+    for step in steps:
+        db.execute("UPDATE steps SET state = 'skipped', ended_at = ? WHERE id = ?", (now_us(), step.id))
+    settle(db, debtor.id, debtor.subject, "workflow.debts_void")
