@@ -185,3 +185,18 @@ def tried(db: Transaction, ident: int, fault: dict[str, Any]) -> None:
     if request.state is RequestState.APPROVED:
         ledger.give_back(db, ident)
         requests.move(db, ident, RequestState.NO_RESOURCE, data={"fault": fault})
+        letters.no_resource(db, request, fault)
+
+
+def line_up(db: Transaction, ident: int, before: int) -> None:
+    """An older request asks for no more and found no room, so this one needs no try: it waits behind it."""
+    if requests.get(db, ident).state is not RequestState.APPROVED:
+        return
+    known = requests.get(db, before).explanation
+    fault = {
+        "error": NoCapacity.__name__,
+        "message": f"request {before} waits before it and asks for no more: {known.get('message', '')}",
+        "hint": str(known.get("hint", "")),
+        "data": dict(known.get("data", {})),
+    }
+    tried(db, ident, fault)

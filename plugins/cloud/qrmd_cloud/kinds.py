@@ -136,14 +136,7 @@ class Kinds:
         requests.put(db, request.id, explanation=fault)
         if request.cause == "no_resource":
             requests.move(db, request.id, RequestState.NO_RESOURCE, workflow_id=workflow, data={"fault": fault})
-            letters.to_user(
-                db,
-                request,
-                "no_resource",
-                once=f"no_resource:{request.id}",
-                explanation=fault.get("message", ""),
-                candidates=candidates(fault),
-            )
+            letters.no_resource(db, request, fault)
         else:
             requests.move(db, request.id, RequestState.ERROR, workflow_id=workflow, data={"fault": fault})
 
@@ -239,9 +232,3 @@ def facts(view: RequestView) -> dict[str, Any]:
         "price_per_server_hour": show(view.request.price_micro),
         "held": show(view.held_micro),
     }
-
-
-def candidates(fault: Mapping[str, Any]) -> list[str]:
-    """One line per candidate that was looked at, of a NoCapacity error's data."""
-    found = fault.get("data", {}).get("candidates", [])
-    return [f"{each.get('host', '?')}: {each.get('reason', '')}" for each in found if isinstance(each, Mapping)]

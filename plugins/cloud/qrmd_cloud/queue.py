@@ -61,6 +61,8 @@ class Queue:
         if options.dry_run:
             waiting = await call.read(requests.next_waiting, now_us(), self._retry_us)
             return {"dry_run": True, "request": waiting.id if waiting else 0}
+        for ident, before in await call.read(requests.hopeless, now_us()):
+            await self._services.write(decisions.line_up, ident, before)
         for _ in range(AT_MOST):
             waiting = await call.read(requests.next_waiting, now_us(), self._retry_us)
             if waiting is None:

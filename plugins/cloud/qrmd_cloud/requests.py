@@ -149,9 +149,10 @@ class Requests:
     async def _provision(self, call: Call, answer: Mapping[str, Any], options: Options) -> int:
         """Start an approved request now, unless its time or its turn is still to come."""
         request = await call.read(requests.get, answer["request"])
-        if request.attempts == answer["attempt"] and (
-            request.start_at > now_us() or await call.read(requests.is_behind, request)
-        ):
+        if request.attempts == answer["attempt"] and request.start_at > now_us():
+            return 0
+        if request.attempts == answer["attempt"] and await call.read(requests.is_behind, request):
+            await self._services.ask("cloud.queue.advance")
             return 0
         key = f"provision:{request.id}:{answer['attempt']}"
         try:

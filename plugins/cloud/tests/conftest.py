@@ -154,7 +154,7 @@ class House:
             Backups(self.store, lanes, self.directory), capacity, lifecycle, reach,
         )  # fmt: skip
         self.built_in = CorePlugin(
-            reach, lifecycle, Mailer(self.store, settings, self.vault), self.loop, collect(*VERBS), []
+            reach, lifecycle, Mailer(self.store, settings, self.vault, installation), self.loop, collect(*VERBS), []
         )
         return core
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qrmd.api import Event, Severity, now_us
-from qrmd_cloud import billing
+from qrmd_cloud import billing, decisions
 from qrmd_cloud.money import MICRO
 from qrmd_cloud.observer import Observer
 from qrmd_cloud.states import RequestState
@@ -110,18 +110,41 @@ def test_an_undone_try_is_no_news_for_the_queue(town: Town) -> None:
 def test_the_oldest_approved_has_its_turn_first_and_one_at_a_time(town: Town) -> None:
     user = town.user(ccus=10_000)
     idents = [town.order(user) for _ in range(3)]
-    for ident in reversed(idents):
+    for ident in (idents[1], idents[2], idents[0]):
         town.approve(ident)
     first = town.do(requests.next_waiting, now_us(), HOUR)
     assert first is not None
-    assert first.id == idents[-1]
+    assert first.id == idents[1]
     town.do(requests.move, first.id, RequestState.PROVISIONING)
     town.do(requests.put, first.id, placing=1)
     assert town.do(requests.next_waiting, now_us(), HOUR) is None
     town.do(requests.put, first.id, placing=0)
     second = town.do(requests.next_waiting, now_us(), HOUR)
     assert second is not None
-    assert second.id == idents[1]
+    assert second.id == idents[2]
+
+
+def test_nobody_passes_an_older_one_that_asks_for_no_more(town: Town) -> None:
+    user = town.user(ccus=10_000)
+    older, equal, smaller = town.order(user), town.order(user), town.order(user, memory_mb=128)
+    for ident in (older, equal, smaller):
+        town.approve(ident)
+    now = now_us()
+    town.do(requests.move, older, RequestState.NO_RESOURCE)
+    town.do(requests.put, older, tried_at=now, explanation={"message": "h1 is full"})
+    assert town.do(requests.hopeless, now) == [(equal, older)]
+    town.do(decisions.line_up, equal, older)
+    lined = town.do(requests.get, equal)
+    assert lined.state == "no_resource"
+    assert "h1 is full" in lined.explanation["message"]
+    assert town.do(ledger.hold_of, equal) == 0
+    found = town.do(requests.next_waiting, now, HOUR)
+    assert found is not None
+    assert found.id == smaller
+    town.do(requests.note_free, now_us() + 1)
+    found = town.do(requests.next_waiting, now_us(), HOUR)
+    assert found is not None
+    assert found.id == older
 
 
 def test_what_found_no_resource_waits_for_news_or_for_the_slow_timer(town: Town) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qrmd.api import Db, Transaction, to_iso
@@ -40,3 +41,21 @@ def recipient(db: Db, request: Request) -> str:
 def to_user(db: Transaction, request: Request, template: str, *, once: str, **more: Any) -> None:
     """Queue a mail to the user of a request, once per ``once``."""
     mails.queue(db, once, recipient(db, request), template, variables(db, request) | more, request.id)
+
+
+def no_resource(db: Transaction, request: Request, fault: Mapping[str, Any]) -> None:
+    """Tell the user why there is no room, once per request."""
+    to_user(
+        db,
+        request,
+        "no_resource",
+        once=f"no_resource:{request.id}",
+        explanation=fault.get("message", ""),
+        candidates=candidates(fault),
+    )
+
+
+def candidates(fault: Mapping[str, Any]) -> list[str]:
+    """One line per candidate that was looked at, of a NoCapacity error's data."""
+    found = fault.get("data", {}).get("candidates", [])
+    return [f"{each.get('host', '?')}: {each.get('reason', '')}" for each in found if isinstance(each, Mapping)]

@@ -94,21 +94,40 @@ def open_of(db: Db, user_id: int) -> list[int]:
 # ------------------------------------------------------------ the queue
 
 
+_BEHIND = """ FROM cloud_requests w WHERE w.state = 'no_resource' AND (w.approved_at, w.id) < (r.approved_at, r.id)
+    AND w.image = r.image AND w.type IN ('any', r.type) AND w.cpus <= r.cpus AND w.memory_mb <= r.memory_mb
+    AND w.disk_mb <= r.disk_mb AND w.nics <= r.nics
+    AND (CASE WHEN w.partial THEN 1 ELSE w.quantity END) <= (CASE WHEN r.partial THEN 1 ELSE r.quantity END)"""
+"""Requests that wait before ``r`` and ask for no more: where they find no room, ``r`` finds none either."""
+
+_DUE = """ r.start_at <= :now AND (r.stop_at = 0 OR r.stop_at > :now)
+    AND (r.state = 'approved' OR (r.state = 'no_resource'
+        AND (r.tried_at < (SELECT freed_at FROM cloud_queue) OR r.tried_at + :retry <= :now)))
+    AND r.state IN ('approved', 'no_resource')"""
+
+
 def next_waiting(db: Db, now: int, retry_us: int) -> Request | None:
     """The oldest approved request whose turn it is, none while another is still looking for its place.
 
-    A request that found no resource has its turn when something became free since, or after ``retry_us``.
+    A request that found no resource has its turn when something became free since, or after ``retry_us``. Nobody
+    passes an older one that asks for no more.
     """
     if db.value("SELECT 1 FROM cloud_requests WHERE state = 'provisioning' AND placing = 1 LIMIT 1"):
         return None
-    row = db.row(
-        "SELECT * FROM cloud_requests WHERE start_at <= :now AND (stop_at = 0 OR stop_at > :now)"
-        " AND (state = 'approved' OR (state = 'no_resource'"
-        " AND (tried_at < (SELECT freed_at FROM cloud_queue) OR tried_at + :retry <= :now)))"
-        " AND state IN ('approved', 'no_resource') ORDER BY approved_at, id LIMIT 1",
-        {"now": now, "retry": retry_us},
-    )
+    sql = f"SELECT * FROM cloud_requests r WHERE {_DUE} AND NOT EXISTS (SELECT 1 {_BEHIND})"  # noqa: S608 - own text
+    row = db.row(f"{sql} ORDER BY r.approved_at, r.id LIMIT 1", {"now": now, "retry": retry_us})
     return None if row is None else load(Request, row)
+
+
+def hopeless(db: Db, now: int) -> list[tuple[int, int]]:
+    """Approved requests that need no try of their own, each with the older one that asks for no more."""
+    rows = db.rows(
+        f"SELECT r.id, (SELECT w.id {_BEHIND} ORDER BY w.approved_at, w.id LIMIT 1) AS before"  # noqa: S608 - own text
+        " FROM cloud_requests r WHERE r.state = 'approved' AND r.start_at <= ? AND before IS NOT NULL"
+        " ORDER BY r.approved_at, r.id",
+        (now,),
+    )
+    return [(row["id"], row["before"]) for row in rows]
 
 
 def waits(db: Db) -> bool:
@@ -117,10 +136,11 @@ def waits(db: Db) -> bool:
 
 
 def is_behind(db: Db, request: Request) -> bool:
-    """Whether an older request waits for capacity, so that this one has to queue."""
+    """Whether an older request waits for capacity, or was called up and looks for its place: then this one queues."""
     return (
         db.value(
-            "SELECT 1 FROM cloud_requests WHERE state = 'no_resource' AND (approved_at, id) < (?, ?) LIMIT 1",
+            "SELECT 1 FROM cloud_requests WHERE (state = 'no_resource'"
+            " OR (state = 'provisioning' AND placing = 1 AND attempts > 1)) AND (approved_at, id) < (?, ?) LIMIT 1",
             (request.approved_at, request.id),
         )
         is not None
