@@ -12,6 +12,7 @@ from qrmd.operations import signature
 from qrmd.operations.call import Call
 from qrmd.operations.registry import Verb
 from qrmd.states import MACHINES
+from qrmd.web.render import show_label
 
 Given = Mapping[str, Any]
 Act = Callable[[Call, Given], Awaitable[str | Mapping[str, Any]]]
@@ -135,7 +136,7 @@ async def fields_of(call: Call, deed: Deed, subject: Sequence[str], current: Map
     fields = []
     for path, told in _asked(call.core.verbs.get(deed.verb), deed, subject):
         name = told["name"]
-        shown = {**told, "path": path, "label": name.replace("_mb", " (MiB)").replace("_", " ").strip().capitalize()}
+        shown = {**told, "path": path, "label": show_label(name)}
         shown["value"] = _shown(current.get(name, told.get("default", "")))
         noun = name.removesuffix("s")
         if noun in _REFS and (told["type"] == "ref" or told.get("items") in {"ref", "any"}):

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from qrmd.errors import QrmdError
 from qrmd.operations.call import Call
+from qrmd.states import MACHINES
 
 T = TypeVar("T")
 
@@ -75,12 +76,13 @@ async def rows_of(call: Call, noun: str, given: Mapping[str, Any], filters: Iter
     after = _ident(given.get("after"))
     rows = await call.ask(f"{noun}.list", {"where": where, "limit": ROWS + 1, "after": after})
     more = len(rows) > ROWS
+    states = [str(each) for each in MACHINES[noun][0] if each != "removed"] if noun in MACHINES else []
     return {
         "rows": rows[:ROWS],
         "where": where,
         "after": after,
         "next": rows[ROWS - 1]["id"] if more else None,
-        "filters": list(filters),
+        "filters": {name: states if name == "state" else [] for name in filters},
     }
 
 

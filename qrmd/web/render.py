@@ -26,6 +26,8 @@ _TONES = {
 TONES = {state: tone for tone, states in _TONES.items() for state in states.split()}
 _LINKS = {"appliance": "/appliances", "host": "/hosts", "resource": "/resources", "image": "/images",
           "storage": "/storages", "network": "/networks", "workflow": "/workflows"}  # fmt: skip
+_WORDS = {"cpu": "CPU", "cpus": "CPUs", "uri": "URI", "ssh": "SSH", "dns": "DNS", "cidr": "CIDR", "uuid": "UUID",
+          "sha256": "SHA-256", "id": "id"}  # fmt: skip
 _SPANS = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -73,7 +75,7 @@ def show_moment(value: str | None) -> Markup:
     """An ISO time, and how long ago that is."""
     if not value:
         return Markup('<span class="none">–</span>')
-    return Markup('<time datetime="{}">{}</time> <span class="dim">{}</span>').format(
+    return Markup('<time datetime="{}">{}</time> <span class="dim unbroken">{}</span>').format(
         value, _plain(value), relative(value, now_us())
     )
 
@@ -114,15 +116,36 @@ def show_mib(value: float | None) -> str:
         return "–"
     for unit in ("MiB", "GiB", "TiB"):
         if abs(value) < 1024 or unit == "TiB":
-            return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
+            return f"{value:.0f} {unit}" if value == int(value) or value >= 100 else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError
+
+
+def show_mib_of(used: float, total: float) -> str:
+    """``8 of 63.5 GiB``: the unit once where it is the same."""
+    few, many = show_mib(used), show_mib(total)
+    same = few.partition(" ")[2] == many.partition(" ")[2]
+    return f"{few.partition(' ')[0] if same else few} of {many}"
 
 
 def show_badge(state: str, text: str = "") -> Markup:
     """A state as a coloured word; the word alone says it too."""
     tone = TONES.get(state, "plain")
     return Markup('<span class="badge {}">{}</span>').format(tone, text or state.replace("_", " "))
+
+
+def show_label(name: str) -> str:
+    """A field's name for people: ``memory_mb`` is ``Memory (MiB)``."""
+    first, *others = name.replace("_mb", " (MiB)").split("_")
+    words = [_WORDS.get(first, first[:1].upper() + first[1:]), *(_WORDS.get(each, each) for each in others)]
+    return " ".join(words)
+
+
+def show_prose(text: str) -> Markup:
+    """A docstring's line: ``code`` in double backticks."""
+    parts = [escape(part) if place % 2 == 0 else Markup("<code>{}</code>").format(part)
+             for place, part in enumerate(text.split("``"))]  # fmt: skip
+    return Markup().join(parts)
 
 
 def show_subject(subject: str) -> Markup:
@@ -150,8 +173,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "took": show_took,
     "span": show_span,
     "mib": show_mib,
+    "mib_of": show_mib_of,
     "badge": show_badge,
     "subject": show_subject,
+    "label": show_label,
+    "prose": show_prose,
     "pretty": show_json,
     "share": share,
 }

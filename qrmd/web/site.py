@@ -218,7 +218,7 @@ class WebSite:
         function = page.actions.get(action)
         if function is None:
             raise NotFound("this page has no such action", hint="open the page again")
-        more: dict[str, Any] = {"acted": action, "values": _kept(form)}
+        more: dict[str, Any] = {"acted": action, "values": _kept(form), "forgotten": _has_secrets(form)}
         try:
             answer = await function(call, {**form, **parts})
         except QrmdError as error:
@@ -277,7 +277,15 @@ def _quoted(uri: str) -> str:
 
 def _kept(form: Mapping[str, Any]) -> dict[str, Any]:
     """What is shown again in the form; secrets are typed again."""
-    return {name: value for name, value in form.items() if not any(word in name for word in ("password", "secret"))}
+    return {name: value for name, value in form.items() if not _is_secret(name)}
+
+
+def _has_secrets(form: Mapping[str, Any]) -> bool:
+    return any(value and _is_secret(name) for name, value in form.items())
+
+
+def _is_secret(name: str) -> bool:
+    return "password" in name or "secret" in name
 
 
 def _redirect(request: Request, path: str) -> bytes:

@@ -61,14 +61,15 @@ async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """One with its steps."""
     found = await call.ask("workflow.get", given["id"])
     offered = await deeds.offer(call, DEEDS, kind="workflow", state=found["state"], subject=("workflow",))
-    steps = found["steps"]
+    steps, facts = found["steps"], found["facts"] or {}
+    candidates = facts.get("placement", []) if isinstance(facts.get("placement"), list) else []
     return {
         "it": found,
         "deeds": offered,
         "live": found["state"] in {"planning", "running", "undoing"},
         "done": sum(each["state"] in {"done", "skipped", "undone", "debt"} for each in steps),
-        "facts": {name: value for name, value in (found["facts"] or {}).items() if name != "candidates"},
-        "candidates": (found["facts"] or {}).get("candidates", []),
+        "facts": {name: value for name, value in facts.items() if value is not candidates},
+        "candidates": candidates,
     }
 
 

@@ -3,6 +3,7 @@
 
 const PAUSE = 700; // milliseconds between two refreshes of a region
 const RETRY = 30000;
+const due = new Set();
 let source = null;
 
 function matches(region, event) {
@@ -16,16 +17,22 @@ function isBusy(region) {
   return region.contains(focus) && focus.matches("input, select, textarea") || region.querySelector("details[open] form") !== null;
 }
 
+// all regions that are due come with one request
 function refresh(region) {
-  if (!window.htmx || document.hidden || region.dataset.waiting || isBusy(region)) return;
-  region.dataset.waiting = "1";
-  setTimeout(() => {
-    const now = document.getElementById(region.id);
-    if (!now) return;
-    delete now.dataset.waiting;
-    if (isBusy(now)) return;
-    window.htmx.ajax("GET", location.pathname + location.search, { target: now, select: `#${now.id}`, swap: "outerHTML" });
-  }, PAUSE);
+  if (!window.htmx || document.hidden) return;
+  due.add(region.id);
+  if (due.size === 1) setTimeout(fetchDue, PAUSE);
+}
+
+function fetchDue() {
+  const regions = [...due].map((id) => document.getElementById(id)).filter((each) => each && !isBusy(each));
+  due.clear();
+  if (!regions.length) return;
+  const [first, ...others] = regions;
+  window.htmx.ajax("GET", location.pathname + location.search, {
+    target: first, swap: "outerHTML", select: `#${first.id}`,
+    selectOOB: others.map((each) => `#${each.id}`).join(",") || undefined,
+  });
 }
 
 function follow() {
