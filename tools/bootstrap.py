@@ -65,11 +65,13 @@ def main() -> int:
     parser.add_argument("--for", dest="purpose", choices=("demo", "test", "assets", "python"), default="demo")
     purpose = parser.parse_args().purpose
     try:
+        if purpose in {"demo", "test"} and os.geteuid() != 0:
+            raise Unmet(f"make {purpose} makes network namespaces and virtual machines: run it as root (sudo make ...)")
         BUILD.mkdir(exist_ok=True)
         with alone():
             if purpose != "python":
                 install_packages(wanted_packages(purpose))
-            install_assets()
+                install_assets()
             install_venv()
     except Unmet as unmet:
         print(f"bootstrap: {unmet}", file=sys.stderr)

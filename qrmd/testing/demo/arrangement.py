@@ -19,6 +19,7 @@ PRODUCTS = (
     {"kind": "memory", "unit": 1024, "price": "0.8", "name": "memory, per GiB"},
     {"kind": "disk", "unit": 1024, "price": "0.1", "name": "disk, per GiB"},
     {"kind": "nic", "price": "0.05", "name": "network card"},
+    {"kind": "image", "value": IMAGE, "price": "0.25", "name": "micro image"},
 )
 """CCUs per hour."""
 
@@ -54,9 +55,9 @@ def arrange(admin: Client, access: LabAccess, volumes: Path, progress: Progress)
     progress("settings.set smtp.*")
     mail = {"smtp.host": access.smtp_host, "smtp.port": access.smtp_port, "mail.from": "qrmd@example.org"}
     admin.call("settings.set", mail)
-    progress(f"cloud.product.add, cloud.user.add {USER}, cloud.user.set_ccus {CREDIT}")
-    for product in PRODUCTS:
-        admin.call("cloud.product.add", product)
+    progress("cloud.product.add, cloud.product.update")
+    _set_prices(admin)
+    progress(f"cloud.user.add {USER}, cloud.user.set_ccus {CREDIT}")
     answer = admin.call("cloud.user.add", {"name": USER, "email": MAIL})
     admin.call("cloud.user.set_ccus", USER, CREDIT, {"reason": "welcome"})
     return Account(USER, answer["password"])
@@ -72,3 +73,18 @@ def _network(access: LabAccess) -> dict[str, Any]:
         "gateway": access.address,
         "domain": "lan.example",
     }
+
+
+def _set_prices(admin: Client) -> None:
+    """The plugin brings prices of its own; ours replace them."""
+    there = {(each["kind"], each["value"]): each["id"] for each in admin.call("cloud.product.list")}
+    for product in PRODUCTS:
+        ident = there.get((product["kind"], product.get("value", "")))
+        if ident is None:
+            admin.call("cloud.product.add", product)
+        else:
+            admin.call(
+                "cloud.product.update",
+                ident,
+                {key: value for key, value in product.items() if key not in {"kind", "value"}},
+            )

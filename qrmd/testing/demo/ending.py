@@ -20,9 +20,19 @@ class Ended(BaseException):
 
 
 def listen() -> None:
-    """From now on the signals raise ``Ended``, the first time."""
+    """From now on the signals raise ``Ended``, the first time; in children they do what they always do."""
+    ours = os.getpid()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != ours:  # a library has forked, and ends its child
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        ignore()
+        raise Ended(number)
+
     for number in SIGNALS:
-        signal.signal(number, _end)
+        signal.signal(number, end)
 
 
 def ignore() -> None:
@@ -41,8 +51,3 @@ def tether() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent or parent == 1:
         raise Ended(signal.SIGTERM)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    ignore()
-    raise Ended(number)

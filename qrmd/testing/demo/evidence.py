@@ -1,7 +1,8 @@
 """What a machine shows of our servers; no row of the daemon is believed.
 
 Looked at are all domains of libvirt, all files of the storage and of the hypervisor's directories, DHCP
-reservations and leases, links (bridges and their ports), and processes in the lab's network.
+reservations and leases, links (bridges and their ports), and processes in the lab's network. The DHCP server of a
+managed network belongs to the network, not to a server, and comes when it likes.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class Scene:
         yield from (Trace("file", str(path)) for path in (*self._volumes.rglob("*"), *hypervisor))
         yield from self._network_files()
         yield from self._links()
-        for process in find(self._access.name):
-            yield Trace("process", describe(process).partition(" ")[2])
+        lines = (describe(process).partition(" ")[2] for process in find(self._access.name))
+        yield from (Trace("process", line) for line in lines if str(self._networks) not in line)
 
     def _domains(self) -> Iterator[Trace]:
         said = run(["virsh", "--connect", self._access.libvirt_uri, "list", "--all", "--name"], timeout=30).stdout

@@ -17,6 +17,9 @@ from qrmd.testing.demo.logins import log_in
 from qrmd.testing.demo.order import WANTED, activate, follow
 from qrmd.testing.demo.screen import Screen
 from qrmd.testing.lab import LabAccess
+from qrmd.testing.waiting import wait_until
+
+BILLED_SECONDS = 3
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class Job:
         screen.tell(f"{result.servers} servers are active, {result.seconds_to_active} s after the approval")
         self._log_in()
         screen.head("The bill")
+        self._run_up_a_bill(user)
         self._show_bill(user, request)
         self._give_back(user, request)
         self._sweep()
@@ -93,15 +97,24 @@ class Job:
         if self.result.ssh_logins != WANTED["quantity"]:
             raise StepFailed(f"the mail tells {self.result.ssh_logins} logins", subject="mail")
 
+    def _run_up_a_bill(self, user: Client) -> None:
+        """Seconds are billed whole: wait for some of each server."""
+
+        def is_worth_it() -> bool:
+            account = user.call("cloud.account.get")
+            return float(account["unbilled"]) >= float(account["price_per_hour"]) * BILLED_SECONDS / 3600
+
+        wait_until(is_worth_it, timeout=60, interval=0.2, what="a bill")
+
     def _show_bill(self, user: Client, request: int) -> None:
         screen = self._screen
         account = user.call("cloud.account.get")
         names = ("balance", "held", "available", "unbilled", "price_per_hour")
         screen.table("Account", names, [[account[name] for name in names]])
+        names = ("kind", "reason", "request", "server", "seconds", "price_per_hour", "amount", "balance")
         lines = user.call("cloud.account.transactions")
-        if lines:
-            columns = [name for name in lines[0] if name != "id"]
-            screen.table("Ledger (CCU)", columns, [[line.get(name, "") for name in columns] for line in lines])
+        rows = [[line["at"][11:19], *(line.get(name, "") for name in names)] for line in lines]
+        screen.table("Ledger (CCU)", ("UTC", *names), rows)
         self.result.ccu_billed = user.call("cloud.request.get", request)["billed"]
 
     def _give_back(self, user: Client, request: int) -> None:
@@ -167,8 +180,9 @@ def show_plan(screen: Screen, plan: dict[str, Any]) -> None:
         for each in placement.get("candidates", [])
     ]
     screen.table("Placement", ("host", "verdict", "why"), candidates)
-    prices = [(line["name"], line["quantity"], line["price"], line["amount"]) for line in plan["price_lines"]]
-    screen.table("Price of one server (CCU per hour)", ("product", "quantity", "price", "amount"), prices)
+    names = ("name", "quantity", "unit", "price", "amount")
+    prices = [[line[name] for name in names] for line in plan["price_lines"]]
+    screen.table("Price of one server (CCU per hour)", ("product", "quantity", "per", "price", "amount"), prices)
     keys = ("price_per_hour", "held", "balance", "available_after")
     screen.table("", ("price of all per hour", "held now", "balance", "available after"), [[plan[key] for key in keys]])
     steps: list[tuple[object, str, str]] = []

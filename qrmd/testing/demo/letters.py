@@ -68,5 +68,6 @@ def _find(mails: Path, to: str, words: str) -> list[Letter]:
     for path in sorted(mails.glob("*.eml"), reverse=True):
         message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         if isinstance(message, EmailMessage) and words in str(message["Subject"]) and to in str(message["To"]):
-            found.append(Letter(to, str(message["Subject"]), message.get_content()))
+            text = message.get_content().replace("\r\n", "\n")
+            found.append(Letter(to, str(message["Subject"]), text))
     return found

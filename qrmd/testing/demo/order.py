@@ -50,7 +50,7 @@ def activate(admin: Client, user: Client, request: int, told: Told) -> Activatio
         raise StepFailed("it was approved and waits", subject=f"cloud_request:{request}")
     check_done(follow(admin, workflow, told))
     found = user.call("cloud.request.get", request)
-    servers = user.call("cloud.server.list", {"where": {"request": request}})
+    servers = user.call("cloud.server.list", {"where": {"request_id": request}})
     if found["state"] != "active" or any(each["state"] != "active" for each in servers):
         states = ", ".join(f"{each['hostname']} {each['state']}" for each in servers)
         raise StepFailed(f"it is {found['state']} ({states})", subject=f"cloud_request:{request}")
@@ -81,7 +81,8 @@ def follow(admin: Client, workflow: int, told: Told, limit: float = LIMIT) -> di
 
 
 def _family(admin: Client, workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    return [workflow, *(admin.call("workflow.get", child["id"]) for child in workflow["children"])]
+    """Children first: a step that waits for them ends after theirs."""
+    return [*(admin.call("workflow.get", child["id"]) for child in workflow["children"]), workflow]
 
 
 def _time(text: str) -> datetime:
