@@ -65,8 +65,7 @@ def main() -> int:
     parser.add_argument("--for", dest="purpose", choices=("demo", "test", "assets", "python"), default="demo")
     purpose = parser.parse_args().purpose
     try:
-        if purpose in {"demo", "test"} and os.geteuid() != 0:
-            raise Unmet(f"make {purpose} makes network namespaces and virtual machines: run it as root (sudo make ...)")
+        check_root(purpose)
         BUILD.mkdir(exist_ok=True)
         with alone():
             if purpose != "python":
@@ -223,6 +222,12 @@ def install_assets() -> None:
 
 
 # ---------------------------------------------------------------- small things
+
+
+def check_root(purpose: str) -> None:
+    """Raises Unmet for who can't do what is to be done."""
+    if purpose in {"demo", "test"} and os.geteuid() != 0:
+        raise Unmet(f"make {purpose} makes network namespaces and virtual machines: run it as root (sudo make ...)")
 
 
 def check_space(path: Path, needed: int) -> None:

@@ -49,7 +49,7 @@ def open_doors(ports: tuple[int, int, int]) -> Doors:
             with suppress(OSError):
                 each.close()
         raise PreconditionFailed(
-            f"port {port} is in use", hint=f"end what listens there (ss -ltnp sport = :{port})"
+            f"port {port} is in use", hint=f"end what listens there: ss -ltnp sport = :{port}"
         ) from None
     return Doors(sockets)
 
