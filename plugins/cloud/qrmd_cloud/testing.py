@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
+
 from qrmd.api import SECOND, Actor, Role, now_us
 from qrmd_cloud import decisions
 from qrmd_cloud.limits import Amounts
@@ -21,7 +23,19 @@ HOUR = 3600 * SECOND
 
 
 class Writes(Protocol):
-    """A store whose threads are not started."""
+    """A store; its threads are started by those tests that need them."""
+
+    def start(self) -> None:
+        """From here on ``write`` and ``read``, no longer ``write_now``."""
+        ...
+
+    def write(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """In the writer thread."""
+        ...
+
+    def read(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """In a reader thread."""
+        ...
 
     def write_now(self, function: Callable[..., T], *args: Any) -> T:
         """Run in this thread and commit."""

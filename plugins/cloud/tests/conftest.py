@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -104,7 +104,7 @@ class Inbox:
         self._controller.start()
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         return "250 OK"
 
     def stop(self) -> None:
@@ -154,7 +154,12 @@ class House:
             Backups(self.store, lanes, self.directory), capacity, lifecycle, reach,
         )  # fmt: skip
         self.built_in = CorePlugin(
-            reach, lifecycle, Mailer(self.store, settings, self.vault, installation), self.loop, collect(*VERBS), []
+            reach,
+            lifecycle,
+            Mailer(self.store, settings, self.vault, installation),
+            cast("Any", self.loop),
+            collect(*VERBS),
+            [],
         )
         return core
 
@@ -202,7 +207,7 @@ class House:
 
     def done(self, workflow: int) -> dict[str, Any]:
         """The workflow once it has ended."""
-        found = self.call("workflow.wait", workflow, 20.0)
+        found: dict[str, Any] = self.call("workflow.wait", workflow, 20.0)
         assert found["state"] not in {"running", "undoing", "planning", "stuck"}, found
         self.settle()
         return found
@@ -217,9 +222,9 @@ class House:
     def until(self, request: int, state: str) -> dict[str, Any]:
         """The request once it is in a state."""
 
-        def reached() -> dict[str, Any] | None:
-            found = self.call("cloud.request.get", request)
-            return found if found["state"] == state else None
+        def reached() -> dict[str, Any]:
+            found: dict[str, Any] = self.call("cloud.request.get", request)
+            return found if found["state"] == state else {}
 
         return self.loop.run_until(reached, 20.0, f"request {request} to be {state}")
 

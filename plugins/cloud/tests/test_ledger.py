@@ -16,6 +16,7 @@ from qrmd_cloud.limits import Amounts
 from qrmd_cloud.model import LineKind, MarkKind
 from qrmd_cloud.money import MICRO
 from qrmd_cloud.rules import Rules
+from qrmd_cloud.states import RequestState
 from qrmd_cloud.store import bills, ledger, mails, meter, requests, servers
 from qrmd_cloud.testing import ADMIN, HOUR, Town, request
 
@@ -79,7 +80,7 @@ def test_nothing_is_billed_before_it_is_active(town: Town) -> None:
     user, now = town.user(), now_us()
     ident = town.order(user)
     town.approve(ident)
-    town.do(requests.move, ident, requests.RequestState.PROVISIONING)
+    town.do(requests.move, ident, RequestState.PROVISIONING)
     (server,) = town.do(servers.of_request, ident)
     town.do(meter.mark, server.id, now - HOUR, MarkKind.ON, "its appliance came first")
     assert town.do(bills.settle, ident, now, town.rules, whole=True) == 0
@@ -184,7 +185,10 @@ def test_the_last_line_is_cut_to_what_there_is_and_the_meter_stops(town: Town) -
 def test_mail_at_a_low_balance_once_and_again_after_it_was_filled_up(town: Town) -> None:
     user, now = town.user(ccus=120), now_us()
     ident = town.active(user, now - HOUR)
-    kinds = lambda: [row["template"] for row in town.do(lambda db: db.rows("SELECT template FROM cloud_mails"))]  # noqa: E731
+
+    def kinds() -> list[str]:
+        return town.do(lambda db: [row["template"] for row in db.rows("SELECT template FROM cloud_mails")])
+
     town.do(bills.settle, ident, now, town.rules, whole=True)
     assert kinds() == []
     town.do(bills.settle, ident, now + 8 * HOUR, town.rules, whole=True)
