@@ -72,8 +72,8 @@ class Runner:
             pause = await self._attempt(live, step)
             if pause is not None:
                 pauses.append(pause)
-                if live.kind.compensates:
-                    return pause
+                if live.kind.compensates or self._holds(step):
+                    return min(pauses)
             elif step.given_up and live.kind.compensates:
                 await self._turn_back(live, step.fault)
                 return None
@@ -82,6 +82,10 @@ class Runner:
             return min(pauses)
         await self._arrive(live)
         return None
+
+    def _holds(self, step: LiveStep) -> bool:
+        """A step that waits holds the phases after it; one that failed, or whose plugin is away, does not."""
+        return step.state is StepState.WAITING and step.step.action in self._parts.actions
 
     async def _arrive(self, live: LiveWorkflow) -> None:
         """Nothing is left to try: it is done, or a step of a plan that never compensates gave up."""
