@@ -88,6 +88,24 @@ class DataCentre:
         ident: int = self.daemon.call("appliance.add", wanted)
         return ident
 
+    @property
+    def roots(self) -> dict[str, Path]:
+        """Directories in which deeds leave files: of volumes, of the hypervisor, of the DHCP servers."""
+        dnsmasq = self.daemon.state_dir / "plugins/dnsmasq"
+        return {"volumes": self.storage, "lab": self.access.state_dir, "dnsmasq": dnsmasq}
+
+    def start_appliance(self, **spec: Any) -> int:
+        """An appliance whose guest answers. Returns its id."""
+        appliance = self.add_appliance(**spec)
+        self.daemon.finish("appliance.start", appliance)
+        return appliance
+
+    def give_back(self, appliance: int) -> None:
+        """Stop an appliance (which undoes a start under way) and remove it."""
+        if self.daemon.call("appliance.get", appliance)["state"] != "stopped":
+            self.daemon.wait(self.daemon.call("appliance.stop", appliance, {"grace_seconds": 0}))
+        self.daemon.finish("appliance.remove", appliance)
+
     def outside(self) -> Outside:
         """What there is, without asking the daemon."""
         return look(self.access, [self.storage], self.daemon.state_dir)

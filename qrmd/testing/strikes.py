@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qrmd.cli.connection import CallFailed
 from qrmd.process import spawn
@@ -19,6 +19,41 @@ _keys = itertools.count(1)
 
 Reached = Callable[[Journal, int], object]
 """Whether a workflow is where it is to be struck; asked very often."""
+
+
+class Point(NamedTuple):
+    """A step, and what is to be seen while it is in ``state``.
+
+    Attributes:
+        action: of the step.
+        evidence: a pattern of files whose finds change while the deed is done, ``volumes/*.part``: the first part
+            names a directory of ``roots``. Empty: the journal alone decides.
+    """
+
+    action: str
+    state: str = "running"
+    evidence: str = ""
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return f"{self.action}-{self.state}{'-' if self.evidence else ''}{self.evidence.replace('/', '-')}"
+
+    def was_hit(self, said: str) -> bool:
+        """Whether the journal of the dead daemon says that it was there."""
+        return f"{self.action}={self.state}" in said
+
+    def reached(self, roots: Mapping[str, Path]) -> Reached:
+        """Looks into journal and directories."""
+        root, _, pattern = self.evidence.partition("/")
+        before = set(roots[root].glob(pattern)) if pattern else set()
+
+        def look(journal: Journal, workflow: int) -> bool:
+            if journal.step_state(workflow, self.action) != self.state:
+                return False
+            return not pattern or set(roots[root].glob(pattern)) != before
+
+        return look
 
 
 class Asking:
@@ -75,12 +110,19 @@ def strike(daemon: Daemon, operation: str, reached: Reached, method: str, *argum
         before = journal.newest()
         asking = Asking(daemon, method, *arguments)
         found = watch(lambda: journal.find(operation, before), 30.0, f"a workflow of {operation}")
-        watch(lambda: reached(journal, found), 60.0, f"{operation} to be where it is to be struck")
-        daemon.kill()
-        said = journal.describe(found)
+        said = strike_workflow(daemon, journal, found, reached)
     daemon.start()
     assert asking.answer() == found, "asked again with its key, a call must find the same workflow"
     return found, said
+
+
+def strike_workflow(
+    daemon: Daemon, journal: Journal, workflow: int, reached: Reached, timeout: float = 60.0
+) -> str:
+    """Kill the daemon when a workflow is there; returns what the journal says then. It stays dead."""
+    watch(lambda: reached(journal, workflow), timeout, f"{journal.describe(workflow)} to be where it is to be struck")
+    daemon.kill()
+    return journal.describe(workflow)
 
 
 def settle(daemon: Daemon, timeout: float = 60.0) -> None:

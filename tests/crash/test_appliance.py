@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from qrmd.cli.connection import CallFailed
 from qrmd.testing.datacentre import DataCentre
 from qrmd.testing.journal import Journal
-from qrmd.testing.strikes import Reached, options, settle, strike
+from qrmd.testing.strikes import Asking, Point, Reached, options, settle, strike, strike_workflow
 from qrmd.testing.waiting import wait_until
 
 ATTEMPTS = 6
 """A moment of a millisecond may be missed; then another appliance is taken."""
-
-
-class Point(NamedTuple):
-    """Where to strike: a step, and what is to be seen while it is in ``state``.
-
-    ``evidence`` is a pattern of files below the centre's directories ("" for none): the deed, done or half done.
-    """
-
-    action: str
-    state: str = "running"
-    evidence: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.action}-{self.state}" + ("-deed" if self.evidence else "")
-
-
-def at(centre: DataCentre, point: Point) -> Reached:
-    """Asks journal and files."""
-    roots = {
-        "volumes": centre.storage,
-        "lab": centre.access.state_dir,
-        "dnsmasq": centre.daemon.state_dir / "plugins/dnsmasq",
-    }
-    root, _, pattern = point.evidence.partition("/")
-    before = set(roots[root].glob(pattern)) if pattern else set()
-
-    def reached(journal: Journal, workflow: int) -> bool:
-        if journal.step_state(workflow, point.action) != point.state:
-            return False
-        return not pattern or set(roots[root].glob(pattern)) != before
-
-    return reached
-
 
 START = [
     Point("core.provide_disk"),
     Point("core.provide_disk", "running", "volumes/.appliance-*.part"),
     Point("core.provide_disk", "running", "volumes/appliance-*"),
     Point("dnsmasq.reserve"),
+    Point("dnsmasq.reserve", "running", "dnsmasq/*/network-*/names/*"),
     Point("dnsmasq.reserve", "running", "dnsmasq/*/network-*/hosts/*"),
     Point("core.define_machine"),
     Point("core.define_machine", "running", "lab/lib/qrmd/*/*.iso"),
@@ -60,6 +30,17 @@ START = [
     Point("core.power_on"),
     Point("core.power_on", "running", "lab/run/qemu/*.pid"),
     Point("core.await_answer", "waiting"),
+]
+UNDO = [
+    Point("core.await_answer", "undoing"),
+    Point("core.power_on", "undoing"),
+    Point("core.power_on", "undoing", "lab/run/qemu/*.pid"),
+    Point("core.define_machine", "undoing"),
+    Point("core.define_machine", "undoing", "lab/lib/qrmd/*/*.iso"),
+    Point("dnsmasq.reserve", "undoing"),
+    Point("dnsmasq.reserve", "undoing", "dnsmasq/*/network-*/hosts/*"),
+    Point("core.provide_disk", "undoing"),
+    Point("core.provide_disk", "undoing", "volumes/.appliance-*.owner"),
 ]
 STOP = [
     Point("core.shut_down", "waiting"),
@@ -75,14 +56,27 @@ REMOVE = [
     Point("core.remove_disk", "running", "volumes/.appliance-*"),
 ]
 
+named = pytest.mark.parametrize
 
-def give_back(centre: DataCentre, appliance: int) -> None:
-    """Stop (which undoes a start under way) and remove."""
-    daemon = centre.daemon
-    state = daemon.call("appliance.get", appliance)["state"]
-    if state != "stopped":
-        daemon.wait(daemon.call("appliance.stop", appliance, {"grace_seconds": 0}))
-    daemon.finish("appliance.remove", appliance)
+
+def name(point: Point) -> str:
+    return point.name
+
+
+def started(journal: Journal, workflow: int) -> bool:
+    """Its row is there, and that is all."""
+    return bool(journal.state(workflow))
+
+
+def over(journal: Journal, workflow: int) -> bool:
+    """The last commit has just been made."""
+    return journal.state(workflow) == "done"
+
+
+def wait_for_guest(journal: Journal, workflow: int) -> None:
+    """Until the last step waits for the guest, which takes seconds to boot."""
+    state = journal.step_state
+    wait_until(lambda: state(workflow, "core.await_answer") == "waiting", timeout=30, what="the last step")
 
 
 def check_nothing_left(centre: DataCentre) -> None:
@@ -92,23 +86,100 @@ def check_nothing_left(centre: DataCentre) -> None:
     assert centre.leftovers() == {}
 
 
-def strike_appliance(centre: DataCentre, point: Point, networks: tuple[str, ...] = ("net",)) -> tuple[int, int]:
+def counts(centre: DataCentre) -> dict[str, int]:
+    """How many of each kind there are outside."""
+    return {kind: len(found) for kind, found in centre.leftovers().items()}
+
+
+RUNNING = {"domains": 1, "guests": 1, "links": 1, "seeds": 2, "volumes": 2, "reservations": 2, "leases": 1}
+STOPPED = {"volumes": 2}
+
+
+def strike_start(centre: DataCentre, reached: Callable[[], Reached], hit: Callable[[str], bool]) -> tuple[int, int]:
     """Start appliances until one was struck exactly there; returns it and its workflow."""
+    said = ""
     for _ in range(ATTEMPTS):
-        appliance = centre.add_appliance(networks=networks)
+        appliance = centre.add_appliance()
         workflow, said = strike(
-            centre.daemon, "appliance.start", at(centre, point), "appliance.start", appliance, "", options()
+            centre.daemon, "appliance.start", reached(), "appliance.start", appliance, "", options()
         )
-        if f"{point.action}={point.state}" in said:
+        if hit(said):
             return appliance, workflow
-        give_back(centre, appliance)
-    raise AssertionError(f"no daemon died at {point}: {said}")
+        centre.give_back(appliance)
+    raise AssertionError(f"the moment was missed {ATTEMPTS} times: {said}")
 
 
-@pytest.mark.parametrize("point", START, ids=lambda point: point.name)
+def strike_life(centre: DataCentre, verb: str, appliance: int, reached: Reached) -> dict[str, Any]:
+    """Strike a stop or a removal; it must end as done."""
+    asked = options(grace_seconds=0 if verb != "appliance.stop" else 1)
+    workflow, _ = strike(centre.daemon, verb, reached, verb, appliance, asked)
+    found = centre.daemon.wait(workflow)
+    assert found["state"] == "done", found
+    return found
+
+
+@named("point", START, ids=name)
 def test_a_start_goes_on_after_a_kill_and_can_be_taken_back(centre: DataCentre, point: Point) -> None:
-    appliance, workflow = strike_appliance(centre, point)
+    appliance, workflow = strike_start(centre, lambda: point.reached(centre.roots), point.was_hit)
     with centre.daemon.journal() as journal:
-        wait_until(lambda: journal.step_state(workflow, "core.await_answer"), timeout=30, what="the last step")
-    give_back(centre, appliance)
+        wait_for_guest(journal, workflow)
+    centre.give_back(appliance)
+    check_nothing_left(centre)
+
+
+def test_a_start_killed_as_soon_as_it_is_known_is_planned_or_released(centre: DataCentre) -> None:
+    appliance = centre.add_appliance(networks=())
+    workflow, _ = strike(centre.daemon, "appliance.start", started, "appliance.start", appliance, "", options())
+    assert centre.daemon.wait(workflow)["state"] in {"done", "undone"}
+    centre.give_back(appliance)
+    check_nothing_left(centre)
+
+
+@named("point", UNDO, ids=name)
+def test_an_undo_goes_on_after_a_kill(centre: DataCentre, point: Point) -> None:
+    daemon, said = centre.daemon, ""
+    for _ in range(ATTEMPTS):
+        appliance = centre.add_appliance()
+        workflow = daemon.call("appliance.start", appliance)
+        with daemon.journal() as journal:
+            wait_for_guest(journal, workflow)
+            reached = point.reached(centre.roots)
+            asking = Asking(daemon, "workflow.cancel", workflow, options())
+            with suppress(TimeoutError):
+                said = strike_workflow(daemon, journal, workflow, reached, timeout=5.0)
+        if daemon.alive:
+            daemon.kill()
+        daemon.start()
+        with suppress(CallFailed):  # asked again, it has ended
+            asking.answer()
+        assert daemon.wait(workflow)["state"] == "undone"
+        daemon.finish("appliance.remove", appliance)
+        check_nothing_left(centre)
+        if point.was_hit(said):
+            return
+    raise AssertionError(f"the moment was missed {ATTEMPTS} times: {said}")
+
+
+@named(("stop", "remove"), [(point, REMOVE[number % 3]) for number, point in enumerate(STOP)], ids=name)
+def test_a_stop_and_a_removal_go_on_after_a_kill(centre: DataCentre, stop: Point, remove: Point) -> None:
+    appliance = centre.start_appliance()
+    assert counts(centre) == RUNNING
+    strike_life(centre, "appliance.stop", appliance, stop.reached(centre.roots))
+    assert counts(centre) == STOPPED
+    strike_life(centre, "appliance.remove", appliance, remove.reached(centre.roots))
+    check_nothing_left(centre)
+
+
+@named("reached", [Point("core.power_on").reached({}), over], ids=["powering-on", "just-done"])
+def test_a_start_killed_late_ends_with_one_guest_that_answers(centre: DataCentre, reached: Reached) -> None:
+    appliance, workflow = strike_start(centre, lambda: reached, lambda said: bool(said))
+    assert centre.daemon.wait(workflow)["state"] == "done"
+    assert counts(centre) == RUNNING
+    assert centre.audit()["clean"]
+    strike_life(centre, "appliance.stop", appliance, over)
+    assert counts(centre) == STOPPED
+    centre.daemon.finish("appliance.start", appliance)
+    assert counts(centre) == RUNNING
+    centre.daemon.finish("appliance.stop", appliance, {"grace_seconds": 0})
+    strike_life(centre, "appliance.remove", appliance, over)
     check_nothing_left(centre)
