@@ -58,11 +58,11 @@ class Tree:
         return spawn(["make", "demo", FLAGS, *words], log=self.output, cwd=self.directory, pdeathsig=False)
 
     def wait_up(self, process: Process) -> dict[str, Any]:
-        """What ``access.json`` says once it is there."""
+        """What ``access.json`` says once it is there; one that was killed has left its own."""
 
         def is_there() -> bool:
             assert process.poll() is None, self.output.read_text()
-            return self.access_file.exists()
+            return self.access_file.exists() and json.loads(self.access_file.read_text())["pid"] == find_demo(process)
 
         wait_until(is_there, timeout=JOB_SECONDS, what="access.json")
         found: dict[str, Any] = json.loads(self.access_file.read_text())
@@ -172,9 +172,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = demo(tmp_path, "--ports", "0", str(port), "0", "--no-job")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        f"demo: port {port} is in use (end what listens there (ss -ltnp sport = :{port}))"
-    ]
+    assert done.stderr == f"demo: port {port} is in use (end what listens there: ss -ltnp sport = :{port})\n"
     assert lab.sweep(LAB) == []
 
 

@@ -111,10 +111,10 @@ class Job:
         account = user.call("cloud.account.get")
         names = ("balance", "held", "available", "unbilled", "price_per_hour")
         screen.table("Account", names, [[account[name] for name in names]])
-        names = ("kind", "reason", "request", "server", "seconds", "price_per_hour", "amount", "balance")
+        columns = ("kind", "reason", "request", "server", "seconds", "price_per_hour", "amount", "balance")
         lines = user.call("cloud.account.transactions")
-        rows = [[line["at"][11:19], *(line.get(name, "") for name in names)] for line in lines]
-        screen.table("Ledger (CCU)", ("UTC", *names), rows)
+        rows = [[line["at"][11:19], *(line.get(name, "") for name in columns)] for line in lines]
+        screen.table("Ledger (CCU)", ("UTC", *columns), rows)
         self.result.ccu_billed = user.call("cloud.request.get", request)["billed"]
 
     def _give_back(self, user: Client, request: int) -> None:

@@ -81,6 +81,7 @@ class Show:
         self._turn = Turn(options.lab)
         self._doors: Doors | None = None
         self._lab_is_ours = False
+        self._access_file = options.directory / "access.json"
 
     def run(self) -> int:
         """Everything up to the end of the job, and staying up. Raises QrmdError; ``end`` cleans up."""
@@ -98,9 +99,9 @@ class Show:
 
     def end(self) -> None:
         """Stop the daemon and the lab; nothing is left but the log."""
-        self._turn.announce_end()
-        (self._options.directory / "access.json").unlink(missing_ok=True)
         if self._lab_is_ours:
+            self._turn.announce_end()
+            self._access_file.unlink(missing_ok=True)
             self._screen.head("Ending")
         if self.service is not None:
             self._screen.tell("the daemon")
@@ -118,6 +119,7 @@ class Show:
         options, screen = self._options, self._screen
         check_machine()
         self._turn.take(screen.tell)
+        self._access_file.unlink(missing_ok=True)  # of one that was killed
         self._lab_is_ours = True
         screen.head("A lab, and a daemon in it")
         lab.down(options.lab, lambda _line: screen.tell("ending what an earlier demo left"))
@@ -133,7 +135,6 @@ class Show:
 
     def _stay(self, access: LabAccess, service: Service, doors: Doors, job: Job) -> None:
         """Until a signal. Raises StepFailed when the daemon ends."""
-        path = self._options.directory / "access.json"
         given = Handout(
             rpc_url=f"https://{doors.address('admin')}/rpc",
             admin_url=f"https://{doors.address('admin')}/",
@@ -147,13 +148,13 @@ class Show:
             pid=os.getpid(),
             namespace=access.namespace,
         )
-        handout.write(path, given)
+        handout.write(self._access_file, given)
         self._screen.head("Up until Ctrl-C")
         users = [("administration", given.admin_url, given.admin_user, given.admin_password)]
         if given.cloud_user:
             users.append(("portal", given.portal_url, given.cloud_user, given.cloud_password))
         self._screen.table("", ("", "URL", "user", "password"), users)
-        self._screen.tell(f"the same for programs: {path}; the certificate: {given.ca_file}")
+        self._screen.tell(f"the same for programs: {self._access_file}; the certificate: {given.ca_file}")
         while True:
             time.sleep(WATCH_SECONDS)
             service.check()
