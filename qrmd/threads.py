@@ -176,4 +176,4 @@ class Lanes:
     def _end(self, lane: _Lane, job: Job, fire: Callable[[Any], None], value: Any) -> None:
         with self._lock:
             job.stage, lane.running = _Stage.OVER, None
-        self._deliver(lambda: fire(value))
+        self._deliver(lambda: None if job.finished.called else fire(value))
