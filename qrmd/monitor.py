@@ -72,6 +72,7 @@ class Monitor:
         self._busy.add(host.id)
         try:
             driver = self._reach.virtualization(host)
+            expected = await self._store.read(observed.expected, host.id)  # before the look: what comes later is new
             seen = await self._call(host, driver.machines, host, self._installation)
             if host.id not in self._watches:
                 self._watches[host.id] = await self._call(host, driver.watch, host, self._noticed)
@@ -81,7 +82,7 @@ class Monitor:
             self._misses.pop(host.id, None)
             if host.state in {HostState.UNREACHABLE, HostState.NEW}:
                 await self._store.write(observed.note_host, host.id, self._capacity)
-            await self._note(host, {each.uuid: each for each in seen}, complete=True)
+            await self._note(expected, {each.uuid: each for each in seen})
         finally:
             self._busy.discard(host.id)
 
@@ -109,33 +110,26 @@ class Monitor:
         done.addErrback(lambda failure: log.error("machine %s: %s", machine.name, failure.value))
 
     async def _note_event(self, host_name: str, machine: MachineInfo) -> None:
+        expected = await self._store.read(observed.expected_of, machine.uuid)
+        if expected is None:
+            return
         host = await self._store.read(hosts.find, host_name)
         driver = self._reach.virtualization(host)
         now = await self._call(host, driver.find, host, machine.uuid)
-        await self._note(host, {machine.uuid: now} if now else {}, only=machine.uuid)
+        await self._note([expected], {machine.uuid: now} if now else {})
 
-    async def _note(
-        self, host: Host, seen: Mapping[str, MachineInfo], *, complete: bool = False, only: str = ""
-    ) -> None:
-        """Compare with the rows first: a write happens only where something changes."""
-        expected = await self._store.read(observed.expected, host.id)
-        changes = differing(expected, seen, complete=complete, only=only)
+    async def _note(self, expected: Sequence[observed.Expected], seen: Mapping[str, MachineInfo]) -> None:
+        """A write happens only where something changes."""
+        changes = differing(expected, seen)
         if changes:
             await self._store.write(observed.note_machines, changes)
 
 
-def differing(
-    expected: Sequence[observed.Expected], seen: Mapping[str, MachineInfo], *, complete: bool, only: str
-) -> list[observed.Change]:
-    """Appliances whose machine is not as their state says. Pure."""
+def differing(expected: Sequence[observed.Expected], seen: Mapping[str, MachineInfo]) -> list[observed.Change]:
+    """Appliances whose machine is not as their state says; one that was not seen is gone. Pure."""
     changes = []
     for each in expected:
-        if only and each.uuid != only:
-            continue
-        machine = seen.get(each.uuid)
-        if machine is None and not (complete or only):
-            continue
-        target, reason = _verdict(machine)
+        target, reason = _verdict(seen.get(each.uuid))
         if target != each.state and (each.state, target) in SEEN:
             changes.append(observed.Change(each.appliance_id, each.state, target, reason))
     return changes

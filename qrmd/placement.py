@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Any
 
 
@@ -67,9 +68,18 @@ def choose(requirement: Requirement, candidates: Iterable[Candidate]) -> Candida
 
 def explain(requirement: Requirement, candidates: Iterable[Candidate], limit: int = 100) -> list[Verdict]:
     """A verdict per candidate, the best first."""
-    verdicts = [_verdict(requirement, each) for each in candidates]
-    verdicts.sort(key=lambda verdict: (not verdict.fits, -verdict.score, verdict.host))
-    return verdicts[:limit]
+    return [_verdict(requirement, each) for each in _ranked(requirement, candidates, limit)]
+
+
+def _ranked(requirement: Requirement, candidates: Iterable[Candidate], limit: int) -> Iterable[Candidate]:
+    """The best first; those that don't fit come last."""
+
+    def rank(candidate: Candidate) -> tuple[bool, float, str]:
+        if _obstacle(requirement, candidate) is not None:
+            return True, 0.0, candidate.name
+        return False, -_score(requirement, candidate), candidate.name
+
+    return nsmallest(limit, candidates, key=rank)
 
 
 def shortage(verdicts: Iterable[Verdict]) -> dict[str, int]:

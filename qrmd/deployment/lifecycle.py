@@ -26,6 +26,8 @@ Arguments = Mapping[str, Any]
 
 PASSWORD_ALPHABET = "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # noqa: S105 - nothing that looks alike
 PASSWORD_LENGTH = 16
+KEPT_VERDICTS = 8
+"""Candidates, the best first, of which the reason is kept with the appliance; ``appliance.explain`` knows all."""
 
 
 class Lifecycle:
@@ -128,27 +130,22 @@ class Lifecycle:
             frozenset(arguments.get("avoid_hosts", ())),
         )
         chosen = choose(requirement, candidates)
-        verdicts = (
-            [each.as_dict() for each in explain(requirement, candidates)] if self._wants(arguments, chosen) else []
-        )
         if chosen is None:
-            missing = shortage(explain(requirement, candidates))
+            verdicts = explain(requirement, candidates)
+            missing = shortage(verdicts)
             raise NoCapacity(
                 _no_host(requirement, len(candidates), missing),
                 subject=f"appliance:{appliance.id}",
                 hint="add a host, free one, or ask for less; appliance.explain shows each candidate",
                 missing=missing,
-                candidates=verdicts,
+                candidates=[each.as_dict() for each in verdicts],
             )
+        best = explain(requirement, candidates, KEPT_VERDICTS)
         host: Host = find_host(db, chosen.host_id)
         appliances.assign_resource(db, appliance, host, chosen.virtualization_type, self._installation)
         self._capacity.take(db, host.id, appliance.cpus, appliance.memory_mb)
-        if verdicts:
-            appliances.keep_placement(db, appliance.id, verdicts)
-
-    @staticmethod
-    def _wants(arguments: Arguments, chosen: object) -> bool:
-        return chosen is None or bool(arguments.get("explain", True))
+        others = max(0, len(candidates) - len(best))
+        appliances.keep_placement(db, appliance.id, [each.as_dict() for each in best], others)
 
     def _reserve_disk(self, db: Transaction, appliance: Appliance, image: Image, storage: Storage) -> None:
         size = max(appliance.disk_mb, image.size_mb)

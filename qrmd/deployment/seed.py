@@ -10,6 +10,7 @@ import crypt_r
 import yaml
 
 ROUNDS = 5000
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def build_seed(
@@ -46,5 +47,5 @@ def hash_password(password: str, salt: str) -> str:
 
 
 def _yaml(data: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(dict(data), sort_keys=False, width=10_000, allow_unicode=False)
+    text: str = yaml.dump(dict(data), Dumper=_DUMPER, sort_keys=False, width=10_000, allow_unicode=False)
     return text

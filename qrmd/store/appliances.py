@@ -128,21 +128,21 @@ def drop_volumes(db: Transaction, appliance_id: int) -> list[Volume]:
 
 def assign_resource(db: Transaction, appliance: Appliance, host: Host | None, vtype: str, installation: str) -> int:
     """Make the virtual machine's resource row, assigned to the appliance on a host."""
-    resource_id = db.insert(
-        "INSERT INTO resources (name, virtualization_type, uuid, state, host_id, cpus, memory_mb, appliance_id)"
-        " VALUES (?, ?, ?, 'assigned', ?, ?, ?, ?)",
+    resource_id = int(db.value("SELECT seq FROM sqlite_sequence WHERE name = 'resources'") or 0) + 1
+    db.execute(
+        "INSERT INTO resources (id, name, virtualization_type, uuid, state, host_id, cpus, memory_mb, appliance_id)"
+        " VALUES (?, ?, ?, ?, 'assigned', ?, ?, ?, ?)",
         (
+            resource_id,
             appliance.name,
             vtype,
-            str(uuid.uuid4()),
+            str(uuid.uuid5(uuid.UUID(installation), f"resource:{resource_id}")),
             host.id if host else None,
             appliance.cpus,
             appliance.memory_mb,
             appliance.id,
         ),
     )
-    identity = str(uuid.uuid5(uuid.UUID(installation), f"resource:{resource_id}"))
-    db.execute("UPDATE resources SET uuid = ? WHERE id = ?", (identity, resource_id))
     db.execute(
         "UPDATE appliances SET resource_id = ?, host_id = ? WHERE id = ?",
         (resource_id, host.id if host else None, appliance.id),
@@ -155,9 +155,10 @@ def detach_resource(db: Transaction, appliance_id: int) -> None:
     db.execute("UPDATE appliances SET resource_id = NULL, host_id = NULL WHERE id = ?", (appliance_id,))
 
 
-def keep_placement(db: Transaction, appliance_id: int, candidates: list[dict[str, Any]]) -> None:
-    """Keep why it was placed where it is."""
-    db.execute("UPDATE appliances SET placement = ? WHERE id = ?", (dump({"candidates": candidates}), appliance_id))
+def keep_placement(db: Transaction, appliance_id: int, candidates: list[dict[str, Any]], others: int) -> None:
+    """Keep why it was placed where it is: verdicts of the best candidates, and how many more there were."""
+    kept = dump({"candidates": candidates, "others": others})
+    db.execute("UPDATE appliances SET placement = ? WHERE id = ?", (kept, appliance_id))
 
 
 def set_active_since_now(db: Transaction, appliance_id: int) -> None:

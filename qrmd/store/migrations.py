@@ -111,6 +111,7 @@ CREATE TABLE nics (
     position INTEGER NOT NULL, network_id INTEGER NOT NULL REFERENCES networks (id),
     mac TEXT NOT NULL UNIQUE, address TEXT NOT NULL, UNIQUE (network_id, address),
     UNIQUE (appliance_id, position)) STRICT;
+CREATE INDEX nics_network ON nics (network_id);
 CREATE TABLE volumes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, appliance_id INTEGER NOT NULL REFERENCES appliances (id),
     storage_id INTEGER NOT NULL REFERENCES storages (id), position INTEGER NOT NULL, name TEXT NOT NULL,

@@ -34,14 +34,21 @@ class Change:
     reason: str
 
 
+_EXPECTED = (
+    "SELECT r.uuid, a.id, a.state FROM resources r JOIN appliances a ON a.id = r.appliance_id AND a.resource_id = r.id"
+    " WHERE r.state <> 'removed' AND a.state IN ('active', 'paused', 'error')"
+)
+
+
 def expected(db: Db, host_id: int) -> list[Expected]:
     """Machines of a host whose appliances have no workflow under way."""
-    rows = db.rows(
-        "SELECT r.uuid, a.id AS appliance_id, a.state FROM appliances a JOIN resources r ON r.id = a.resource_id"
-        " WHERE a.host_id = ? AND a.state IN ('active', 'paused', 'error')",
-        (host_id,),
-    )
-    return [Expected(row["uuid"], row["appliance_id"], row["state"]) for row in rows]
+    return [Expected(*row) for row in db.rows(f"{_EXPECTED} AND r.host_id = ?", (host_id,))]
+
+
+def expected_of(db: Db, uuid: str) -> Expected | None:
+    """One machine, None when nothing is expected of it now."""
+    row = db.row(f"{_EXPECTED} AND r.uuid = ?", (uuid,))
+    return None if row is None else Expected(*row)
 
 
 def note_machines(db: Transaction, changes: Sequence[Change]) -> None:

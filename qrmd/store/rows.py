@@ -15,18 +15,22 @@ from qrmd.clock import to_iso
 
 T = TypeVar("T")
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
 
 def load(cls: type[T], row: sqlite3.Row | Mapping[str, Any]) -> T:
     """Build ``cls`` from a row whose columns have the names of its fields (others are ignored)."""
     known: Hashable = cls  # type: ignore[assignment]  # a type is hashable; mypy asks its instances
-    return cls(**{name: convert(row[name]) for name, convert in _loaders(known)})
+    return cls(*[row[name] if same else convert(row[name]) for name, same, convert in _loaders(known)])
 
 
 @cache
-def _loaders(cls: Hashable) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+def _loaders(cls: Hashable) -> tuple[tuple[str, bool, Callable[[Any], Any]], ...]:
+    """Name of each field in order, whether its column holds it as it is, and how to make it of its column."""
     assert isinstance(cls, type)  # noqa: S101 - ``cache`` wants a hashable, and a type is one
     hints = get_type_hints(cls)
-    return tuple((each.name, _loader(hints[each.name])) for each in fields(cls))
+    loaders = ((each.name, _loader(hints[each.name])) for each in fields(cls))
+    return tuple((name, loader is _same, loader) for name, loader in loaders)
 
 
 def _loader(hint: Any) -> Callable[[Any], Any]:
@@ -40,7 +44,7 @@ def _loader(hint: Any) -> Callable[[Any], Any]:
     if origin is dict:
         return json.loads
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint
+        return {member.value: member for member in hint}.__getitem__
     return bool if hint is bool else _same
 
 
@@ -50,7 +54,7 @@ def _same(value: Any) -> Any:
 
 def dump(value: Any) -> str:
     """JSON text as columns keep it: compact, keys sorted, so that equal values are equal text."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 def shape(row: sqlite3.Row) -> dict[str, Any]:

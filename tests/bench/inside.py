@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from qrmd.config import load_config
@@ -18,6 +20,8 @@ ADMINISTRATOR = Actor("user:bench", Role.ADMINISTRATOR)
 CONFIG = """
 [server]
 state_dir = "{state}"
+[images]
+import_dirs = ["/"]
 log_level = "warning"
 [listen]
 admin = "{admin}"
@@ -25,6 +29,9 @@ portal = ""
 boot = ""
 """
 IMAGE_MB = 8
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPeZ8BjNu2h1cN4l8vC2Yw5cYp6Yk0rKz3fJ8sX1bQ2d bench"
+"""With a key no password is made, whose hash alone takes milliseconds of a processor."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own in it
 
 
 class Inside:
@@ -41,6 +48,8 @@ class Inside:
         self._nics = nics
         self._directory = directory
         self._count = 0
+        self._machines = Path(mkdtemp(prefix="qrmd-bench-", dir=MEMORY))
+        write_plugin_config(directory, self._machines)
         prepared = prepare(load_config(write_config(directory)), directory / "qrmd.toml", deliver)
         self.password = prepared.password
         self.daemon = Daemon(prepared)
@@ -83,7 +92,13 @@ class Inside:
         made = []
         for _ in range(count):
             self._count += 1
-            spec = {"name": f"server-{self._count}", "image": "image", "memory_mb": 512, "networks": networks}
+            spec = {
+                "name": f"server-{self._count}",
+                "image": "image",
+                "memory_mb": 512,
+                "networks": networks,
+                "ssh_keys": [KEY],
+            }
             made.append(await self.ask("appliance.add", spec))
         return made
 
@@ -102,6 +117,7 @@ class Inside:
     async def stop(self) -> None:
         """End it; the state stays."""
         await self.daemon.stop()
+        shutil.rmtree(self._machines)
 
 
 def write_config(directory: Path, admin: str = "") -> Path:
@@ -109,3 +125,9 @@ def write_config(directory: Path, admin: str = "") -> Path:
     path = directory / "qrmd.toml"
     path.write_text(CONFIG.format(state=directory / "state", admin=admin), encoding="utf-8")
     return path
+
+
+def write_plugin_config(directory: Path, machines: Path) -> None:
+    """Simulated machines are kept in memory, so that they cost nothing that real ones would not."""
+    (directory / "plugins.d").mkdir(exist_ok=True)
+    (directory / "plugins.d/simulated.toml").write_text(f'directory = "{machines}"\n', encoding="utf-8")

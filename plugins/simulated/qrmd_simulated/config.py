@@ -12,7 +12,10 @@ class Config:
     Attributes:
         faults: JSON file with faults to be played; empty: none.
         blocking: calls are made in threads.
+        directory: where machines and disks are kept; empty: in the state directory. One on a tmpfs will do, since
+            they need not survive a power cut.
     """
 
     faults: str = ""
     blocking: bool = False
+    directory: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from qrmd.api import Manifest, Services, StorageDriver, VirtualizationDriver, hookimpl
 from qrmd_simulated.config import Config
@@ -24,8 +25,10 @@ class Plugin:
     migrations = None
 
     def __init__(self, services: Services) -> None:
-        self._driver = SimulatedDriver(services.installation, services.config, services.state_dir)
-        volumes = Volumes(services.state_dir)
+        directory = Path(services.config.directory) if services.config.directory else services.state_dir
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._driver = SimulatedDriver(services.installation, services.config, directory)
+        volumes = Volumes(directory)
         self._storage = SimulatedStorage(services.installation, volumes, blocking=services.config.blocking)
 
     @hookimpl

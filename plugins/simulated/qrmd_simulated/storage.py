@@ -64,9 +64,7 @@ class SimulatedStorage:
         except OSError as error:
             raise InvalidInput(f"it can't be read: {error.strerror}", subject=str(path)) from None
         if declared_format != "raw" or head.startswith(OTHER_FORMATS):
-            raise InvalidInput(
-                "a simulated storage takes raw images only", subject=str(path), hint="qemu-img convert"
-            )
+            raise InvalidInput("a simulated storage takes raw images only", subject=str(path), hint="qemu-img convert")
         return VolumeFacts(path.name, "raw", _size(-(-size // MIB)))
 
     def import_file(self, storage: Storage, volume: str, path: Path, fmt: str, tag: OwnerTag) -> VolumeFacts:
