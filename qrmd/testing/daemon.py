@@ -174,6 +174,12 @@ class Daemon:
         return number
 
     @property
+    def portal_port(self) -> int:
+        """Of the cloud portal."""
+        number: int = self._sockets["portal"].getsockname()[1]
+        return number
+
+    @property
     def ca_file(self) -> Path:
         """Its certificate."""
         return self.state_dir / "tls/tls.crt"
@@ -258,8 +264,9 @@ class Daemon:
     def _configure(self) -> None:
         directory = self.setting.directory
         (directory / "plugins.d").mkdir(parents=True, exist_ok=True)
-        tables = {
+        tables: dict[str, Mapping[str, Any]] = {
             "server": {"state_dir": str(self.state_dir)},
+            "images": {"import_dirs": ["/"]},
             "listen": {"admin": "inherit", "portal": "inherit", "boot": ""},
             "limits": self.setting.limits,
         }

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 MOST_STREAMS = 128
 PER_SESSION = 8
 POLL_SECONDS = 0.5
-BEATS = 30
+BEATS = 20
 MOST_WAITING = 500
 MOST_REPLAYED = 500
 ROLES = LOOK
@@ -45,10 +45,15 @@ Check = Callable[[Session], Awaitable[bool]]
 
 @implementer(IPushProducer)
 class Stream:
-    """One browser that follows. A slow one is buffered up to a limit, then cut off; it comes back by itself."""
+    """One browser that follows. A slow one is buffered up to a limit, then cut off; it comes back by itself.
 
-    def __init__(self, request: Request, session: Session) -> None:
+    Attributes:
+        position: id of the last event it was told.
+    """
+
+    def __init__(self, request: Request, session: Session, position: int) -> None:
         self.session = session
+        self.position = position
         self.ended: Deferred[None] = Deferred()
         self._request = request
         self._paused = False
@@ -56,6 +61,12 @@ class Stream:
         request.notifyFinish().addBoth(lambda _reason: self.end())
         request.setHeader(b"content-type", b"text/event-stream; charset=utf-8")
         request.registerProducer(self, True)
+
+    def tell(self, row: dict[str, Any]) -> None:
+        """Send an event unless it was told already."""
+        if row["id"] > self.position:
+            self.position = row["id"]
+            self.send(b"id: %d\ndata: %b\n\n" % (row["id"], json.dumps(row, separators=(",", ":")).encode()))
 
     def send(self, text: bytes) -> None:
         """Write, or keep for later."""
@@ -131,12 +142,11 @@ class Feed:
         if not self._loop.running:
             self._last = await self._newest()
             self._begin()
-        stream = Stream(request, session)
-        stream.send(b"retry: 3000\n\n: welcome\n\n" if after else b"retry: 3000\nid: %d\n\n: welcome\n\n" % self._last)
-        self._streams.add(stream)
+        stream = Stream(request, session, min(after, self._last) if after else self._last)
+        stream.send(b"retry: 3000\nid: %d\n\n: welcome\n\n" % stream.position)
         try:
-            if after:
-                await self._replay(stream, after)
+            await self._replay(stream)
+            self._streams.add(stream)
             await stream.ended
         finally:
             self._streams.discard(stream)
@@ -154,14 +164,17 @@ class Feed:
                 lambda failure: log.error("the feed ended: %s", failure)
             )
 
-    async def _replay(self, stream: Stream, after: int) -> None:
+    async def _replay(self, stream: Stream) -> None:
         """What was missed; too much of it: only that there was something."""
-        rows = await self._read(after, MOST_REPLAYED)
-        if len(rows) == MOST_REPLAYED:
-            stream.send(b"event: reset\nid: %d\ndata: {}\n\n" % await self._newest())
-            return
-        for row in rows:
-            stream.send(_message(row))
+        if self._last - stream.position > MOST_REPLAYED:
+            stream.position = self._last
+            stream.send(b"event: reset\nid: %d\ndata: {}\n\n" % stream.position)
+        while stream.position < self._last and not stream.ended.called:
+            missed = await self._read(stream.position, MOST_REPLAYED)
+            for row in missed:
+                stream.tell(row)
+            if not missed:
+                return
 
     def _turn(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._poll())
@@ -170,9 +183,8 @@ class Feed:
         try:
             rows = await self._read(self._last, 1000)
             for row in rows:
-                message = _message(row)
                 for stream in list(self._streams):
-                    stream.send(message)
+                    stream.tell(row)
             self._last = rows[-1]["id"] if rows else self._last
             self._beats = (self._beats + 1) % BEATS
             if self._beats == 0:
@@ -202,7 +214,3 @@ class Feed:
 def _last_seen(request: Request) -> int:
     text = request.header(b"Last-Event-ID") or b""
     return int(text) if text.isdigit() and len(text) < 16 else 0
-
-
-def _message(row: dict[str, Any]) -> bytes:
-    return b"id: %d\ndata: %b\n\n" % (row["id"], json.dumps(row, separators=(",", ":")).encode())
