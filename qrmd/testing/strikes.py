@@ -116,9 +116,7 @@ def strike(daemon: Daemon, operation: str, reached: Reached, method: str, *argum
     return found, said
 
 
-def strike_workflow(
-    daemon: Daemon, journal: Journal, workflow: int, reached: Reached, timeout: float = 60.0
-) -> str:
+def strike_workflow(daemon: Daemon, journal: Journal, workflow: int, reached: Reached, timeout: float = 60.0) -> str:
     """Kill the daemon when a workflow is there; returns what the journal says then. It stays dead."""
     watch(lambda: reached(journal, workflow), timeout, f"{journal.describe(workflow)} to be where it is to be struck")
     daemon.kill()

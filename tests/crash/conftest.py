@@ -30,3 +30,11 @@ def centre(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             made.close()
     finally:
         lab.down(name)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(centre: DataCentre) -> None:
+    """What a failed test left is not the next one's fault."""
+    if not centre.daemon.alive:
+        centre.daemon.start()
+    centre.before = centre.outside()
