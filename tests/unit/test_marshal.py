@@ -19,10 +19,7 @@ from qrmd.web.unmarshal import parse_call
 
 _XML_TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))
 _VALUES = st.recursive(
-    st.integers(-(2**31) + 1, 2**31 - 1)
-    | st.booleans()
-    | _XML_TEXT
-    | st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(-(2**31) + 1, 2**31 - 1) | st.booleans() | _XML_TEXT | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_XML_TEXT, inner, max_size=4),
     max_leaves=20,
 )

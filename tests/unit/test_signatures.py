@@ -16,8 +16,7 @@ from qrmd.operations.registry import Verb, collect
 from qrmd.web.marshal import dump_result
 
 MODULES = [
-    importlib.import_module(f"{operations.__name__}.{each.name}")
-    for each in pkgutil.iter_modules(operations.__path__)
+    importlib.import_module(f"{operations.__name__}.{each.name}") for each in pkgutil.iter_modules(operations.__path__)
 ]
 VERBS = {
     each.name: each for module in MODULES for each in collect(module) if each.function.__module__ == module.__name__
