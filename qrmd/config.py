@@ -33,6 +33,13 @@ def check_listen(value: str) -> str:
     return value
 
 
+def check_directory(value: str) -> str:
+    """An absolute path."""
+    if not value.startswith("/"):
+        raise InvalidInput(f"{value!r:.60} is no absolute path")
+    return value
+
+
 def split_address(value: str) -> tuple[str, int]:
     """``("::", 7443)`` of ``[::]:7443``.
 
@@ -87,6 +94,13 @@ class BackupConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesConfig:
+    """``import_dirs``: files in these directories may be imported as images and used as kernels, no others."""
+
+    import_dirs: tuple[Annotated[str, Check(check_directory)], ...] = ("/var/lib/qrmd/import", "/srv/images")
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """Bounds.
 
@@ -109,6 +123,7 @@ class Config:
     listen: ListenConfig = field(default_factory=ListenConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
     backup: BackupConfig = field(default_factory=BackupConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     @property

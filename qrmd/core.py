@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from qrmd.auth import Authenticator
@@ -36,6 +37,7 @@ class Core:
     """Everything a verb may reach. Built in ``daemon.py``; nothing in here is global.
 
     Attributes:
+        import_dirs: where files of the server may be taken from as images and kernels (none: nowhere).
         problems: why the daemon is not ready, as sentences (empty: it is).
     """
 
@@ -53,6 +55,7 @@ class Core:
     capacity: Capacity
     lifecycle: Lifecycle
     reach: Reach
+    import_dirs: tuple[Path, ...] = ()
     starting: list[str] = field(default_factory=list)
 
     @property

@@ -163,6 +163,7 @@ def build(prepared: Prepared) -> Core:
         prepared.capacity,
         Lifecycle(prepared.capacity, registries, prepared.installation),
         reach,
+        import_dirs=tuple(map(Path, config.images.import_dirs)),
         starting=["the daemon is starting"],
     )
     return asking.core

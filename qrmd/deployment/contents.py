@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qrmd.deployment.lifecycle import Lifecycle
 from qrmd.deployment.places import Reach, storage_of
+from qrmd.deployment.sources import file_digest
 from qrmd.drivers import OwnerTag, StorageDriver, VolumeFacts
 from qrmd.errors import InvalidInput, StepFailed
 from qrmd.model import Storage
 from qrmd.workflow.action import Context, Done, Outcome
 
 Args = Mapping[str, Any]
-
-BLOCK = 2**20
 
 
 class ImportImage:
@@ -59,18 +57,6 @@ def _import(driver: StorageDriver, storage: Storage, tag: OwnerTag, args: Args) 
     if present is None or not present.complete:
         present = driver.import_file(storage, args["volume"], path, args["format"], tag)
     return present, digest
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file in hex. Raises InvalidInput when it can't be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
-    except OSError as error:
-        raise InvalidInput(f"it can't be read: {error.strerror}", subject=str(path)) from None
-    return digest.hexdigest()
 
 
 class CopyImage(ImportImage):

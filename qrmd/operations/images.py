@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
 from typing import Annotated, Any
 
+from qrmd.deployment.sources import check_source
 from qrmd.errors import InvalidInput, NotFound
 from qrmd.model import Image
 from qrmd.operations.call import Call
@@ -50,7 +50,8 @@ class ImageSpec:
     """An image to import or add.
 
     Attributes:
-        path: absolute path of the file on the server (import), or name of the volume on the storage (add).
+        path: absolute path of a file in one of the server's import directories (import), or name of the volume on the
+            storage (add).
         format: ``raw`` or ``qcow2``; the file's header must agree.
         sha256: checked before anything is made (empty: not).
         default_user: whom the seed gives the login to.
@@ -69,13 +70,11 @@ class ImageSpec:
 async def image_import(call: Call, spec: ImageSpec, options: Options = _OPTIONS) -> Any:
     """Copy an image file of the server onto a storage. Returns the workflow's id, or the plan."""
     storage = await call.read(places.find_storage, spec.storage)
-    path = FilePath(spec.path)
-    if not path.is_absolute():
-        raise InvalidInput("path must be absolute")
+    path = await call.core.lanes.call("files", check_source, spec.path, call.core.import_dirs)
     driver = call.core.reach.deployment(storage)
     facts = await call.core.lanes.call(f"storage:{storage.id}", driver.inspect, storage, path, spec.format)
-    image = _image(spec, storage.id, facts.size_mb, f"file:{spec.path}")
-    arguments = {"path": spec.path, "sha256": spec.sha256}
+    image = _image(spec, storage.id, facts.size_mb, f"file:{path}")
+    arguments = {"path": str(path), "sha256": spec.sha256}
     return await _make(call, "image.import", image, arguments, options)
 
 

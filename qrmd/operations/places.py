@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
+from qrmd.deployment.sources import check_source
 from qrmd.errors import Conflict, InvalidInput
 from qrmd.model import Kernel, Network, Storage
 from qrmd.operations.call import Call
@@ -20,6 +21,7 @@ from qrmd.store.find import page
 from qrmd.store.rows import shape
 
 _OPTIONS, _LIST = Options(), ListOptions()
+BOOT = FilePath("/boot")
 LARGEST_RANGE = 2**20
 
 
@@ -108,7 +110,8 @@ class NetworkSpec:
 
     Attributes:
         bridge: the Linux bridge that its hosts have.
-        range: addresses we give out, ``10.0.0.100-10.0.0.199`` (empty: all of ``cidr`` but the gateway).
+        range: addresses we give out, ``10.0.0.100-10.0.0.199`` (empty: all of ``cidr`` but its first one, which
+            belongs to the bridge, the gateway and the name servers).
         gateway: router told to guests (empty: none).
         dns: name servers told to guests.
         domain: domain told to guests (empty: none).
@@ -136,6 +139,8 @@ def checked_network(spec: NetworkSpec) -> Network:
         cidr = ipaddress.ip_network(spec.cidr)
     except ValueError as error:
         raise InvalidInput(f"cidr: {error}", hint="as 10.0.0.0/24") from None
+    if cidr.is_loopback or cidr.is_multicast or cidr.is_unspecified:
+        raise InvalidInput(f"cidr {cidr} is no network for machines")
     first, last = _range(spec.range, cidr)
     if spec.gateway and ipaddress.ip_address(spec.gateway) not in cidr:
         raise InvalidInput(f"gateway {spec.gateway} is not in {cidr}")
@@ -152,17 +157,19 @@ Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def _range(text: str, cidr: Cidr) -> tuple[Address4or6, Address4or6]:
     if not text:
-        usable = cidr.num_addresses - 2
-        if usable < 1:
-            raise InvalidInput(f"cidr {cidr} has no address to give out")
-        return cidr[1], cidr[usable]
+        final = min(cidr.num_addresses - 2, LARGEST_RANGE)
+        if final < 2:
+            raise InvalidInput(f"cidr {cidr} has no address to give out", hint="its first one belongs to the bridge")
+        return cidr[2], cidr[final]
     low, _, high = text.partition("-")
     try:
         first, last = ipaddress.ip_address(low.strip()), ipaddress.ip_address((high or low).strip())
     except ValueError:
         raise InvalidInput("range is not two addresses", hint="as 10.0.0.100-10.0.0.199") from None
-    if first not in cidr or last not in cidr or int(first) > int(last):
+    if first.version != cidr.version or first not in cidr or last not in cidr or int(first) > int(last):
         raise InvalidInput(f"range is not in {cidr}, or begins after its end")
+    if cidr.num_addresses > 2 and (first == cidr.network_address or last == cidr[-1]):
+        raise InvalidInput(f"range holds the network's own or its broadcast address ({cidr[0]}, {cidr[-1]})")
     return first, last
 
 
@@ -200,7 +207,7 @@ async def network_remove(call: Call, network: Ref, options: Options = _OPTIONS) 
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """A kernel on the server: absolute paths of files, and its command line."""
+    """A kernel on the server: absolute paths of files in its import directories or ``/boot``, and its command line."""
 
     name: Name
     path: Path
@@ -211,15 +218,13 @@ class KernelSpec:
 @verb("kernel.add", roles=OPERATE, changes=True)
 async def kernel_add(call: Call, spec: KernelSpec, options: Options = _OPTIONS) -> Any:
     """Make a kernel known. Returns its id."""
-    await call.core.lanes.call("files", _check_files, [spec.path, *filter(None, [spec.initrd])])
-    kernel = Kernel(0, spec.name, spec.path, spec.initrd, spec.cmdline)
+    if not spec.path:
+        raise InvalidInput("spec.path is empty", hint="give the absolute path of a kernel on the server")
+    directories = (*call.core.import_dirs, BOOT)
+    path = await call.core.lanes.call("files", check_source, spec.path, directories)
+    initrd = await call.core.lanes.call("files", check_source, spec.initrd, directories) if spec.initrd else ""
+    kernel = Kernel(0, spec.name, str(path), str(initrd), spec.cmdline)
     return await call.change(options, places.add_kernel, kernel, call.actor.name, options.reason)
-
-
-def _check_files(paths: list[str]) -> None:
-    for path in paths:
-        if not FilePath(path).is_absolute() or not FilePath(path).is_file():
-            raise InvalidInput(f"there is no file {path!r:.120}", hint="give an absolute path on the server")
 
 
 @verb("kernel.list", roles=LOOK)

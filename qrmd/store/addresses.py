@@ -70,6 +70,8 @@ def release(db: Transaction, appliance_id: int) -> None:
 
 def free(db: Db, network: Network) -> int:
     """How many addresses of the range are free."""
-    _, size = _pool(network.range_first, network.range_last)
+    first, size = _pool(network.range_first, network.range_last)
+    kept = {each for each in (network.gateway, *network.dns) if each}
+    inside = sum(0 <= int(ipaddress.ip_address(each)) - first < size for each in kept)
     taken = db.value("SELECT count(*) FROM nics WHERE network_id = ?", (network.id,))
-    return size - int(taken)
+    return size - inside - int(taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sqlite3
 
 from qrmd import events
@@ -59,7 +60,16 @@ def add_storage(db: Transaction, storage: Storage, actor: str, reason: str) -> i
 
 
 def add_network(db: Transaction, network: Network, actor: str, reason: str) -> int:
-    """Insert a network (its id is ignored). Raises Conflict when name or bridge is taken."""
+    """Insert a network (its id is ignored). Raises Conflict when name, bridge or some of its addresses are taken."""
+    cidr = ipaddress.ip_network(network.cidr)
+    for other in all_networks(db):
+        theirs = ipaddress.ip_network(other.cidr)
+        if theirs.version == cidr.version and theirs.overlaps(cidr):
+            raise Conflict(
+                f"{cidr} overlaps {theirs} of network {other.name}",
+                subject=f"network:{network.name}",
+                hint="an address must mean one machine only; choose another cidr",
+            )
     ident = _insert(
         db,
         "network",
@@ -135,7 +145,5 @@ def remove(db: Transaction, kind: str, ref: int | str, actor: str, reason: str) 
             f"{owned} things of ours are still there", subject=f"{kind}:{row['id']}", hint="qrm audit leftovers"
         )
     db.execute(f"DELETE FROM {_TABLES[kind]} WHERE id = ?", (row["id"],))  # noqa: S608 - our own table names
-    events.append(
-        db, f"{kind}.removed", f"{kind}:{row['id']}", actor=actor, reason=reason, data={"name": row["name"]}
-    )
+    events.append(db, f"{kind}.removed", f"{kind}:{row['id']}", actor=actor, reason=reason, data={"name": row["name"]})
     return int(row["id"])

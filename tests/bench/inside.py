@@ -20,9 +20,9 @@ ADMINISTRATOR = Actor("user:bench", Role.ADMINISTRATOR)
 CONFIG = """
 [server]
 state_dir = "{state}"
+log_level = "warning"
 [images]
 import_dirs = ["/"]
-log_level = "warning"
 [listen]
 admin = "{admin}"
 portal = ""

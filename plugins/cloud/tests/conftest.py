@@ -151,7 +151,7 @@ class House:
         core = Core(
             installation, self.store, hooks, registries, lanes, engine, outbox, Plugins(parts),
             Authenticator(self.store, Passwords(self.loop.deliver), registries.realms), settings,
-            Backups(self.store, lanes, self.directory), capacity, lifecycle, reach,
+            Backups(self.store, lanes, self.directory), capacity, lifecycle, reach, import_dirs=(self.directory,),
         )  # fmt: skip
         self.built_in = CorePlugin(
             reach,

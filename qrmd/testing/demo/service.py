@@ -47,8 +47,9 @@ class Service:
     def configure(self) -> None:
         """Write its files."""
         (self.directory / "plugins.d").mkdir(mode=0o700, parents=True)
-        tables = {
+        tables: dict[str, Mapping[str, Any]] = {
             "server": {"state_dir": str(self.state_dir)},
+            "images": {"import_dirs": ["/"]},
             "listen": dict.fromkeys(self._doors.descriptors, "inherit"),
         }
         text = "\n".join(f"[{name}]\n{_toml(table)}" for name, table in tables.items())

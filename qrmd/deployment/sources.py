@@ -1,0 +1,68 @@
+"""Files of the server that may become images and kernels: regular ones, in the directories that the admin named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from qrmd.errors import InvalidInput
+from qrmd.names import shown
+
+BLOCK = 2**20
+
+
+def check_source(path: str, directories: Sequence[Path]) -> Path:
+    """The file without symlinks. The daemon reads as root: nobody may make it read what is not meant to be read.
+
+    Raises:
+        InvalidInput: not absolute, not there, no regular file, or not inside one of ``directories``.
+    """
+    if not Path(path).is_absolute():
+        raise InvalidInput(f"path {shown(path)} must be absolute")
+    try:
+        real = Path(path).resolve(strict=True)
+        inside = any(real.is_relative_to(each.resolve()) for each in directories)
+        regular = inside and stat.S_ISREG(real.stat().st_mode)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "a loop of symlinks"
+        raise InvalidInput(f"{shown(path, 200)} can't be read: {reason}") from None
+    if not inside:
+        allowed = ", ".join(map(str, directories)) or "no directory"
+        raise InvalidInput(
+            f"{shown(path, 200)} is not in a directory that files are taken from",
+            hint=f"put it into one of: {allowed}; images.import_dirs in qrmd.toml names them",
+        )
+    if not regular:
+        raise InvalidInput(f"{shown(path, 200)} is not a regular file")
+    return real
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[int]:
+    """A descriptor of a regular file that is no symlink; opening it never waits. Raises InvalidInput."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidInput(f"it can't be read: {error.strerror}", subject=str(path)) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidInput("it is not a regular file", subject=str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hex. Raises InvalidInput when it can't be read."""
+    digest = hashlib.sha256()
+    with open_source(path) as descriptor:
+        try:
+            while block := os.read(descriptor, BLOCK):
+                digest.update(block)
+        except OSError as error:
+            raise InvalidInput(f"it can't be read: {error.strerror}", subject=str(path)) from None
+    return digest.hexdigest()
