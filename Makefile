@@ -11,6 +11,7 @@
 
 PYTHON := build/venv/bin/python
 BOOTSTRAP := ./tools/bootstrap
+TYPED := qrmd tests tools conftest.py $(filter-out %.egg-info,$(wildcard plugins/*/qrmd_*)) $(wildcard plugins/*/tests)
 JOBS ?= 2
 PYTEST ?=
 

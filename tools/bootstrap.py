@@ -3,8 +3,6 @@
 Standard library only: it runs before anything of this project can. A second run finds everything and is fast.
 """
 
-# ruff: noqa: INP001, T201 - a program of its own that speaks to a person
-
 from __future__ import annotations
 
 import argparse
