@@ -11,9 +11,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _BRIDGE = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,14}")
 _KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "sk-ssh-ed25519@openssh.com")
-_SSH_KEY = re.compile(
-    r"(?P<type>[a-z0-9@.-]+) (?P<body>[A-Za-z0-9+/]{32,8000}={0,3})( [\x21-\x7e][\x20-\x7e]{0,200})?"
-)
+_SSH_KEY = re.compile(r"(?P<type>[a-z0-9@.-]+) (?P<body>[A-Za-z0-9+/]{32,8000}={0,3})( [\x21-\x7e][\x20-\x7e]{0,200})?")
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
 
 

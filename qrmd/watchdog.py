@@ -105,9 +105,7 @@ class Watchdog:
         frames = sys._current_frames()  # noqa: SLF001 - the documented way to other threads' stacks
         plugin = self._find_culprit(frames.get(self._watched))
         stacks = _describe_threads(frames)
-        log.critical(
-            "the reactor was held for %.1f s by %s; the daemon ends\n%s", held, plugin or "no plugin", stacks
-        )
+        log.critical("the reactor was held for %.1f s by %s; the daemon ends\n%s", held, plugin or "no plugin", stacks)
         self._keep(plugin, f"it held the reactor for {held:.1f} s")
         logging.shutdown()
         self._end(EXIT_STATUS)

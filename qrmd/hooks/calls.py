@@ -79,9 +79,7 @@ class Hooks:
                 steps += from_plugin(self._checked(plugin, hook, answer), plugin)
         return steps
 
-    def objections(
-        self, operation: str, subject: str, view: object, arguments: Mapping[str, Any]
-    ) -> list[str]:
+    def objections(self, operation: str, subject: str, view: object, arguments: Mapping[str, Any]) -> list[str]:
         """What speaks against an operation, of all plugins together; a failing plugin is an objection."""
         given = {"operation": operation, "subject": subject, "view": view, "arguments": arguments}
         objections: list[str] = []

@@ -58,9 +58,7 @@ def translate(error: libvirt.libvirtError, host: str, what: str) -> QrmdError:
         )
     if is_missing(error):
         return NotFound(f"can't {what}: {said}", subject=subject, hint="it was removed on the host; define it again")
-    hint = next(
-        (hint for text, hint in _HINTS if text.lower() in said.lower()), "see the log of libvirtd on the host"
-    )
+    hint = next((hint for text, hint in _HINTS if text.lower() in said.lower()), "see the log of libvirtd on the host")
     if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
         return Conflict(f"can't {what}: {said}", subject=subject, hint="look at the machine's state on the host")
     return StepFailed(f"can't {what}: {said}", subject=subject, hint=hint)

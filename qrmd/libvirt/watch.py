@@ -39,9 +39,7 @@ class _Hint:
 class Watch:
     """Watches one host from a thread of its own until ``stop``."""
 
-    def __init__(
-        self, host: Host, connections: Connections, callback: MachineCallback, installation: str = ""
-    ) -> None:
+    def __init__(self, host: Host, connections: Connections, callback: MachineCallback, installation: str = "") -> None:
         """Begin; returns when the first attempt to connect has ended, so that no later event is missed."""
         self._host = host
         self._connections = connections

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from qrmd import events
+from qrmd.drivers import MachineState
 from qrmd.errors import Conflict, InvalidInput, NoCapacity
 from qrmd.model import Appliance, Host
 from qrmd.operations.call import Call
@@ -21,6 +22,7 @@ from qrmd.store import addresses, appliances, hosts, images, places
 from qrmd.store.capacity import read_hosts, read_storages
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.find import page
+from qrmd.store.observed import Change, note_machines
 from qrmd.store.rows import dump, shape
 from qrmd.store.workflows import live_on
 
@@ -230,6 +232,33 @@ async def appliance_remove(call: Call, appliance: Ref, options: StopOptions = _S
     return await _end(call, "appliance.remove", appliance, options)
 
 
+@verb("appliance.resume", roles=OPERATE, changes=True)
+async def appliance_resume(call: Call, appliance: Ref, options: Options = _OPTIONS) -> Any:
+    """Let a paused appliance go on, once what paused it is mended (a full disk has room again). Returns its id.
+
+    Its state follows what its host then shows: a machine that is paused again at once stays ``paused``.
+    """
+    host, uuid = await call.read(_machine, appliance)
+    asked = await call.change(options, _ask_resume, appliance, call.actor.name, options.reason)
+    if isinstance(asked, dict):
+        return asked
+    driver = call.core.reach.virtualization(host)
+    await call.core.lanes.call(f"host:{host.id}", driver.resume, host, uuid)
+    machine = await call.core.lanes.call(f"host:{host.id}:query", driver.find, host, uuid)
+    if machine is not None and machine.state is MachineState.RUNNING:
+        change = Change(asked, ApplianceState.PAUSED, ApplianceState.ACTIVE, options.reason or "resumed")
+        await call.core.store.write(note_machines, [change])
+    return asked
+
+
+def _ask_resume(db: Transaction, ref: int | str, actor: str, reason: str) -> int:
+    found = appliances.find(db, ref)
+    if found.state is not ApplianceState.PAUSED:
+        raise Conflict(f"it is {found.state}; only a paused appliance is resumed", subject=f"appliance:{found.id}")
+    events.append(db, "appliance.resume_asked", f"appliance:{found.id}", actor=actor, reason=reason)
+    return found.id
+
+
 async def _end(call: Call, operation: str, appliance: Ref, options: StopOptions) -> Any:
     found = await call.read(appliances.find, appliance)
     return await call.start(operation, found.id, {"grace_seconds": options.grace_seconds}, options)
@@ -239,9 +268,7 @@ async def _end(call: Call, operation: str, appliance: Ref, options: StopOptions)
 
 
 @verb("appliance.explain", roles=LOOK)
-async def appliance_explain(
-    call: Call, appliance: Any, quantity: Annotated[int, Range(1, 1000)] = 1
-) -> dict[str, Any]:
+async def appliance_explain(call: Call, appliance: Any, quantity: Annotated[int, Range(1, 1000)] = 1) -> dict[str, Any]:
     """Where an appliance (id or name) or so many of a spec would go, with a verdict for each candidate host.
 
     Raises NoCapacity with the number that is missing when they do not all fit.

@@ -101,9 +101,7 @@ async def _act_on(call: Call, found: Found, options: AuditOptions) -> dict[str, 
 
 async def _adopt(call: Call, found: Found, reason: str) -> None:
     if not await call.read(_exists, found.subject):
-        raise InvalidInput(
-            f"its tag names {found.subject or 'nobody'}, which does not exist", hint="remove it instead"
-        )
+        raise InvalidInput(f"its tag names {found.subject or 'nobody'}, which does not exist", hint="remove it instead")
     await call.core.store.write(
         audit.adopt, found.kind, found.external_id, found.place, found.subject, call.actor.name, reason
     )

@@ -193,9 +193,7 @@ async def _change(
     """Change a plugin once per key; the same key gets the first answer."""
     if options.key and not options.dry_run:
         try:
-            known: dict[str, Any] = await call.core.store.write(
-                once, call.actor.name, call.verb, options.key, _not_yet
-            )
+            known: dict[str, Any] = await call.core.store.write(once, call.actor.name, call.verb, options.key, _not_yet)
         except _Unknown:
             pass
         else:

@@ -41,8 +41,7 @@ from qrmd.web.xmlrpc import XmlRpc
 CLOUD_PASSWORD = "carla-knows-this"  # noqa: S105 - of a test
 reactor: Any = _reactor
 MODULES = [
-    importlib.import_module(f"{operations.__name__}.{each.name}")
-    for each in pkgutil.iter_modules(operations.__path__)
+    importlib.import_module(f"{operations.__name__}.{each.name}") for each in pkgutil.iter_modules(operations.__path__)
 ]
 
 

@@ -347,9 +347,7 @@ def test_an_image_changed_meanwhile_is_refused(storage: Storage, make_image: Mak
     assert files(storage) == set()
 
 
-def test_each_cut_of_a_publication_and_of_a_removal(
-    driver: DirDriver, storage: Storage, make_image: MakeImage
-) -> None:
+def test_each_cut_of_a_publication_and_of_a_removal(driver: DirDriver, storage: Storage, make_image: MakeImage) -> None:
     place = Path(storage.location)
     image = make_image("raw", 4)
     part = place / f".base.{INSTALLATION}.{'0' * 32}.part"

@@ -27,9 +27,7 @@ from qrmd_dnsmasq.files import (
 
 INSTALLATION = "11111111-1111-4111-8111-111111111111"
 PLACES = Places(Path("/var/lib/qrmd/dnsmasq/network-1"))
-NETWORK = Network(
-    1, "front", "br0", "10.9.1.0/24", "10.9.1.10", "10.9.1.99", "10.9.1.1", ("192.0.2.1",), "lab.example"
-)
+NETWORK = Network(1, "front", "br0", "10.9.1.0/24", "10.9.1.10", "10.9.1.99", "10.9.1.1", ("192.0.2.1",), "lab.example")
 WEB = Reservation("52:54:00:00:00:05", "10.9.1.15", "web-1", "appliance:12")
 
 HOSTILE = ("x\ndhcp-script=/bin/sh", "a,b", "a b", "#", "a=b", "", "-a", "ä", "a" * 300, "/", "x\0", "x\r", '"')

@@ -91,9 +91,7 @@ def test_a_killed_dnsmasq_comes_back(agent: Any, clients: Any, network: Network)
     agent.settle("release", network, MAC)
 
 
-def test_dnsmasq_does_not_outlive_a_killed_daemon(
-    agents: Any, clients: Any, network: Network, state_dir: Path
-) -> None:
+def test_dnsmasq_does_not_outlive_a_killed_daemon(agents: Any, clients: Any, network: Network, state_dir: Path) -> None:
     first = agents()
     first.settle("reserve", network, WEB)
     pid = first.pid(1)
@@ -156,9 +154,7 @@ def test_five_hundred_reservations(agent: Any, clients: Any, space: Any) -> None
     space.run("ip", "address", "add", "10.8.0.1/16", "dev", "br-a")
     network = Network(3, "wide", "br-a", "10.8.0.0/16", "10.8.0.10", "10.8.255.250")
     all_of_them = [
-        Reservation(
-            f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}", f"10.8.{1 + n // 250}.{1 + n % 250}", f"n-{n}", f"a:{n}"
-        )
+        Reservation(f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}", f"10.8.{1 + n // 250}.{1 + n % 250}", f"n-{n}", f"a:{n}")
         for n in range(500)
     ]
     for one in all_of_them:

@@ -65,9 +65,7 @@ class KvmDriver:
         """See ``VirtualizationDriver``. Another specification for a running machine is a Conflict."""
         check_spec(spec)
         if spec.tag.installation != self._installation:
-            raise InvalidInput(
-                "a machine can be defined for our own installation only", subject=f"machine:{spec.name}"
-            )
+            raise InvalidInput("a machine can be defined for our own installation only", subject=f"machine:{spec.name}")
         domain_type = self._domain_type(host)
         with (
             self._change(host, f"define machine {spec.name}") as connection,

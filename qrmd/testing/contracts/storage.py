@@ -259,9 +259,7 @@ class StorageContract:
 
     # ---------------------------------------------------------------- crashes
 
-    def test_a_half_made_volume_is_never_complete(
-        self, driver: StorageDriver, storage: Storage, disks: Disks
-    ) -> None:
+    def test_a_half_made_volume_is_never_complete(self, driver: StorageDriver, storage: Storage, disks: Disks) -> None:
         disks.plant_half_made("web")
         facts = driver.find(storage, "web")
         assert facts is None or not facts.complete

@@ -105,9 +105,7 @@ class VirtualizationContract:
         assert (found.subject, found.cpus, found.memory_mb) == (spec.tag.subject, spec.cpus, spec.memory_mb)
         assert list(driver.machines(host, INSTALLATION)) == [found]
 
-    def test_defining_again_changes_nothing(
-        self, driver: VirtualizationDriver, host: Host, spec: MachineSpec
-    ) -> None:
+    def test_defining_again_changes_nothing(self, driver: VirtualizationDriver, host: Host, spec: MachineSpec) -> None:
         driver.define(host, spec)
         before = (driver.find(host, spec.uuid), _listed(driver, host))
         driver.define(host, spec)
@@ -175,9 +173,7 @@ class VirtualizationContract:
         with pytest.raises(PreconditionFailed, match=UNKNOWN):
             VERBS[verb](driver, host, UNKNOWN)
 
-    def test_running_machine_is_not_removed(
-        self, driver: VirtualizationDriver, host: Host, spec: MachineSpec
-    ) -> None:
+    def test_running_machine_is_not_removed(self, driver: VirtualizationDriver, host: Host, spec: MachineSpec) -> None:
         driver.define(host, spec)
         driver.power_on(host, spec.uuid)
         before = _listed(driver, host)
@@ -333,8 +329,6 @@ def _listed(driver: VirtualizationDriver, host: Host) -> set[tuple[str, str]]:
 
 def _wait_for(reports: list[tuple[str, MachineInfo]], host: Host, spec: MachineSpec, state: MachineState) -> None:
     def seen() -> bool:
-        return any(
-            name == host.name and info.uuid == spec.uuid and info.state is state for name, info in list(reports)
-        )
+        return any(name == host.name and info.uuid == spec.uuid and info.state is state for name, info in list(reports))
 
     wait_until(seen, what=f"a report that {spec.name} is {state}")

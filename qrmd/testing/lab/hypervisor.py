@@ -153,9 +153,7 @@ def _configure(access: LabAccess) -> None:
 
 
 def _write(path: Path, **settings: str | int | list[str]) -> None:
-    lines = [
-        f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in settings.items()
-    ]
+    lines = [f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in settings.items()]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
