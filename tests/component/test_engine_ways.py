@@ -206,6 +206,18 @@ def test_nothing_is_done_before_what_it_needs(works: Works, loop: Loop) -> None:
     assert log.index("do undefine") > max(index for index, line in enumerate(log) if line == "do power")
 
 
+def test_a_waiting_step_holds_what_follows_and_a_failed_one_does_not(works: Works, loop: Loop) -> None:
+    ended(works, loop, run(works, loop, "thing.on", {"name": "x"}))
+    workflow = run(
+        works, loop, "thing.off",
+        {"name": "guest", "do": ["again", "again"], "phase": 5},
+        {"name": "broken", "do": ["fail"], "phase": 4},
+        {"name": "mail", "phase": 1},
+    )  # fmt: skip
+    assert ended(works, loop, workflow) == "done"
+    assert works.world.log()[1:] == ["do guest"] * 3 + ["do broken", "do mail", "do broken"]
+
+
 def test_a_step_that_may_come_later_provides_nothing() -> None:
     with pytest.raises(PlanError, match="may come later"):
         arrange([Step("a.b", {}, Phase.DNS, "a", provides=("x",), on_failure=OnFailure.LATER)])

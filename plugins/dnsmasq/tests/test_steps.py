@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from qrmd.model import Appliance, ApplianceView, Image, Network, Nic, NicView, Storage
-from qrmd.states import ApplianceState, ImageState
+from qrmd.model import Appliance, ApplianceView, Image, Network, Nic, NicView, Resource, Storage
+from qrmd.states import ApplianceState, ImageState, ResourceState
 from qrmd.workflow.plan import Owned, Phase
 from qrmd_dnsmasq.files import network_from
-from qrmd_dnsmasq.steps import release_steps, reserve_steps
+from qrmd_dnsmasq.steps import objections, release_steps, reserve_steps
 
 FRONT = Network(1, "front", "br-a", "10.9.1.0/24", "10.9.1.10", "10.9.1.99", dns=("192.0.2.1",))
 BACK = Network(2, "back", "br-b", "10.9.2.0/24", "10.9.2.10", "10.9.2.99")
@@ -59,3 +60,18 @@ def test_arguments_survive_the_journal() -> None:
         args = json.loads(json.dumps(dict(step.args)))
         assert args == step.args
         assert network_from(args["network"]) in {FRONT, BACK}
+
+
+def test_a_lease_is_taken_back_only_after_the_machine_is_seen_off() -> None:
+    resource = Resource(3, "web.1", "kvm-vm", "11111111-1111-4111-8111-111111111112", ResourceState.ACTIVE)
+    assert {step.needs for step in release_steps(replace(view(), resource=resource))} == {("off",)}
+    assert {step.needs for step in release_steps(view())} == {()}
+
+
+def test_operation_check_objects_to_a_network_that_can_not_be_served() -> None:
+    six = Network(3, "six", "br-c", "fd00::/64", "fd00::10", "fd00::99")
+    cards = (*CARDS, NicView(Nic(4, 12, 3, 3, "52:54:00:00:00:04", "fd00::10"), six))
+    assert objections(replace(view(), nics=cards)) == [
+        "network six is IPv6; the dnsmasq plugin gives out IPv4 addresses only"
+    ]
+    assert objections(view()) == []
