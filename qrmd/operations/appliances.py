@@ -198,10 +198,15 @@ async def appliance_start(
 
     ``password`` is for its first login, when it has no ssh key; it is kept sealed and never shown.
     """
-    found = await call.read(appliances.find, appliance)
+    ident = await _ident(call, appliance)
     if password.startswith("secret:") and call.parent is not None:
-        return await call.start("appliance.start", found.id, {"password": password}, options)
-    return await call.start("appliance.start", found.id, {}, options, {"password": password} if password else None)
+        return await call.start("appliance.start", ident, {"password": password}, options)
+    return await call.start("appliance.start", ident, {}, options, {"password": password} if password else None)
+
+
+async def _ident(call: Call, appliance: int | str) -> int:
+    """The id of a name; an id that there is not is refused when the operation begins."""
+    return appliance if isinstance(appliance, int) else (await call.read(appliances.find, appliance)).id
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +265,8 @@ def _ask_resume(db: Transaction, ref: int | str, actor: str, reason: str) -> int
 
 
 async def _end(call: Call, operation: str, appliance: Ref, options: StopOptions) -> Any:
-    found = await call.read(appliances.find, appliance)
-    return await call.start(operation, found.id, {"grace_seconds": options.grace_seconds}, options)
+    ident = await _ident(call, appliance)
+    return await call.start(operation, ident, {"grace_seconds": options.grace_seconds}, options)
 
 
 # ------------------------------------------------------------ explain
