@@ -30,7 +30,7 @@ class Monitor:
 
     Args:
         deliver: hands a function over to the reactor thread.
-        wake: look at the live workflow of a subject now.
+        wake: look at the live workflow of a subject now; False: there is none.
         installation: UUID of this qrmd.
     """
 
@@ -41,7 +41,7 @@ class Monitor:
         reach: Reach,
         capacity: Capacity,
         deliver: Callable[[Callable[[], None]], Any],
-        wake: Callable[[str], None],
+        wake: Callable[[str], bool],
         installation: str,
     ) -> None:
         self._store = store
@@ -104,8 +104,8 @@ class Monitor:
         self._deliver(lambda: self._look(host_name, machine))
 
     def _look(self, host_name: str, machine: MachineInfo) -> None:
-        if machine.subject:
-            self._wake(machine.subject)
+        if machine.subject and self._wake(machine.subject):
+            return  # a workflow that is under way knows better
         done = Deferred.fromCoroutine(self._note_event(host_name, machine))
         done.addErrback(lambda failure: log.error("machine %s: %s", machine.name, failure.value))
 

@@ -55,31 +55,19 @@ class Verdict:
 
 
 def choose(requirement: Requirement, candidates: Iterable[Candidate]) -> Candidate | None:
-    """The best host, None when none fits. The most free share wins; ties go to the lower id."""
-    best: Candidate | None = None
-    best_score = -1.0
-    for each in candidates:
-        if _obstacle(requirement, each) is None:
-            score = _score(requirement, each)
-            if score > best_score:
-                best, best_score = each, score
-    return best
+    """The best host, None when none fits. The most free share wins; ties go to the one named first."""
+    best = rank(requirement, candidates, 1)
+    return best[0] if best and _fits(requirement, best[0]) else None
+
+
+def rank(requirement: Requirement, candidates: Iterable[Candidate], limit: int) -> list[Candidate]:
+    """The best so many, the best first; those that don't fit come last."""
+    return nsmallest(limit, candidates, key=lambda each: _distance(requirement, each))
 
 
 def explain(requirement: Requirement, candidates: Iterable[Candidate], limit: int = 100) -> list[Verdict]:
     """A verdict per candidate, the best first."""
-    return [_verdict(requirement, each) for each in _ranked(requirement, candidates, limit)]
-
-
-def _ranked(requirement: Requirement, candidates: Iterable[Candidate], limit: int) -> Iterable[Candidate]:
-    """The best first; those that don't fit come last."""
-
-    def rank(candidate: Candidate) -> tuple[bool, float, str]:
-        if _obstacle(requirement, candidate) is not None:
-            return True, 0.0, candidate.name
-        return False, -_score(requirement, candidate), candidate.name
-
-    return nsmallest(limit, candidates, key=rank)
+    return [_verdict(requirement, each) for each in rank(requirement, candidates, limit)]
 
 
 def shortage(verdicts: Iterable[Verdict]) -> dict[str, int]:
@@ -99,6 +87,23 @@ def _verdict(requirement: Requirement, candidate: Candidate) -> Verdict:
     score = _score(requirement, candidate)
     free = candidate.memory_mb - candidate.used_memory_mb - requirement.memory_mb
     return Verdict(candidate.name, True, f"fits; {free:.0f} MiB stay free", score)
+
+
+def _fits(requirement: Requirement, candidate: Candidate) -> bool:
+    """Whether ``_obstacle`` would find none; it is asked of every host at each start."""
+    return (
+        candidate.used_memory_mb + requirement.memory_mb <= candidate.memory_mb
+        and candidate.used_cpus + requirement.cpus <= candidate.cpus
+        and candidate.state == "up"
+        and requirement.virtualization_type in ("any", candidate.virtualization_type)
+        and requirement.storage_host_id in (None, candidate.host_id)
+        and candidate.host_id not in requirement.avoid
+    )
+
+
+def _distance(requirement: Requirement, candidate: Candidate) -> float:
+    """Smaller is better; more than 0 where it does not fit."""
+    return -_score(requirement, candidate) if _fits(requirement, candidate) else 1.0
 
 
 def _score(requirement: Requirement, candidate: Candidate) -> float:

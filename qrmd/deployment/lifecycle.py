@@ -9,7 +9,7 @@ from typing import Any
 
 from qrmd.errors import Conflict, NoCapacity
 from qrmd.model import Appliance, ApplianceView, Host, Image, ImageView, Network, Storage
-from qrmd.placement import Requirement, choose, explain, shortage
+from qrmd.placement import Requirement, explain, rank, shortage
 from qrmd.registries import Registries
 from qrmd.states import ApplianceState as A
 from qrmd.states import ImageState as I
@@ -129,23 +129,23 @@ class Lifecycle:
             storage.host_id,
             frozenset(arguments.get("avoid_hosts", ())),
         )
-        chosen = choose(requirement, candidates)
-        if chosen is None:
-            verdicts = explain(requirement, candidates)
-            missing = shortage(verdicts)
+        ranked = rank(requirement, candidates, KEPT_VERDICTS)
+        kept = explain(requirement, ranked)
+        if not kept or not kept[0].fits:
+            everything = explain(requirement, candidates)
+            missing = shortage(everything)
             raise NoCapacity(
                 _no_host(requirement, len(candidates), missing),
                 subject=f"appliance:{appliance.id}",
                 hint="add a host, free one, or ask for less; appliance.explain shows each candidate",
                 missing=missing,
-                candidates=[each.as_dict() for each in verdicts],
+                candidates=[each.as_dict() for each in everything],
             )
-        best = explain(requirement, candidates, KEPT_VERDICTS)
-        host: Host = find_host(db, chosen.host_id)
-        appliances.assign_resource(db, appliance, host, chosen.virtualization_type, self._installation)
+        host: Host = find_host(db, ranked[0].host_id)
+        appliances.assign_resource(db, appliance, host, host.virtualization_type, self._installation)
         self._capacity.take(db, host.id, appliance.cpus, appliance.memory_mb)
-        others = max(0, len(candidates) - len(best))
-        appliances.keep_placement(db, appliance.id, [each.as_dict() for each in best], others)
+        verdicts = [each.as_dict() for each in kept]
+        appliances.keep_placement(db, appliance.id, verdicts, len(candidates) - len(kept))
 
     def _reserve_disk(self, db: Transaction, appliance: Appliance, image: Image, storage: Storage) -> None:
         size = max(appliance.disk_mb, image.size_mb)
@@ -219,6 +219,7 @@ class Lifecycle:
                 Journey((I.NEW,), I.CLONING, I.IDLE, I.REMOVED, I.ERROR),
                 view,
                 lambda hooks, seen: hooks.steps("image_import", seen),
+                facts=image_facts,
                 release=self._release_image,
                 done_event="image.imported",
             ),
@@ -228,6 +229,7 @@ class Lifecycle:
                 Journey((I.NEW,), I.CLONING, I.IDLE, I.REMOVED, I.ERROR),
                 view,
                 lambda hooks, seen: hooks.steps("image_clone", seen),
+                facts=image_facts,
                 reserve=_reserve_copy,
                 release=self._release_image,
                 done_event="image.cloned",
@@ -238,6 +240,7 @@ class Lifecycle:
                 Journey((I.IDLE,), I.CLONING, I.IDLE, None, I.ERROR),
                 view,
                 lambda hooks, seen: hooks.steps("image_resize", seen),
+                facts=image_facts,
                 reserve=self._reserve_growth,
                 release=self._release_growth,
                 compensates=False,
@@ -249,6 +252,7 @@ class Lifecycle:
                 Journey((I.IDLE, I.ERROR), I.REMOVING, I.REMOVED, None, I.ERROR),
                 view,
                 lambda hooks, seen: hooks.steps("image_remove", seen),
+                facts=image_facts,
                 reserve=_reserve_image_removal,
                 complete=self._uncount_image,
                 compensates=False,
@@ -343,6 +347,19 @@ def start_facts(view: ApplianceView) -> dict[str, Any]:
         "disks": [{"storage": each.storage.name, "size_mb": each.volume.size_mb} for each in view.volumes],
         "addresses": [{"network": each.network.name, "address": each.nic.address} for each in view.nics],
         "placement": view.appliance.placement.get("candidates", []),
+    }
+
+
+def image_facts(view: ImageView) -> dict[str, Any]:
+    """What it is about, for people."""
+    image = view.image
+    source = view.source.name if view.source else image.source
+    return {
+        "image": image.name,
+        "storage": view.storage.name,
+        "size_mb": image.size_mb,
+        "format": image.format,
+        "source": source,
     }
 
 

@@ -250,11 +250,13 @@ class Engine:
         if live is not None:
             self._driver.wake(live)
 
-    def wake_subject(self, subject: str) -> None:
-        """Look now at the live workflow of a subject, if there is one: something happened to it."""
+    def wake_subject(self, subject: str) -> bool:
+        """Look now at the live workflow of a subject: something happened to it. False: there is none."""
         live = self._driver.by_subject.get(subject)
-        if live is not None:
-            self._driver.wake(live)
+        if live is None:
+            return False
+        self._driver.wake(live)
+        return True
 
     def drain(self) -> None:
         """Begin no further attempts; the rows are as after a crash."""
