@@ -159,6 +159,7 @@ APPLIANCE_EDGES = (
     Edge(A.STOPPING, A.STOPPED, "stop done"),
     Edge(A.STOPPING, A.ERROR, "stop stuck"),
     Edge(A.ACTIVE, A.RESTARTING, "appliance.restart"),
+    Edge(A.PAUSED, A.RESTARTING, "appliance.restart"),
     Edge(A.RESTARTING, A.ACTIVE, "restart done"),
     Edge(A.RESTARTING, A.ERROR, "restart failed or stuck"),
     Edge(A.STOPPED, A.UPDATING, "appliance.update"),
