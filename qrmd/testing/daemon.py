@@ -67,7 +67,7 @@ class Daemon:
         self._process: Process | None = None
         self._clients = threading.local()
         self._generation = 0
-        self._configure()
+        self.configure()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -78,6 +78,21 @@ class Daemon:
         self.close()
 
     # ------------------------------------------------------------ life
+
+    def configure(self) -> None:
+        """Write its files; they count from its next start on."""
+        directory = self.setting.directory
+        (directory / "plugins.d").mkdir(parents=True, exist_ok=True)
+        tables: dict[str, Mapping[str, Any]] = {
+            "server": {"state_dir": str(self.state_dir)},
+            "images": {"import_dirs": ["/"]},
+            "listen": {"admin": "inherit", "portal": "inherit", "boot": ""},
+            "limits": self.setting.limits,
+        }
+        text = "\n".join(f"[{name}]\n{_toml(table)}" for name, table in tables.items())
+        (directory / "qrmd.toml").write_text(text, encoding="utf-8")
+        for name, table in self.setting.plugins.items():
+            (directory / "plugins.d" / f"{name}.toml").write_text(_toml(table), encoding="utf-8")
 
     def start(self, wrap: Sequence[str] = ()) -> Self:
         """Start it and wait until it is ready.
@@ -260,20 +275,6 @@ class Daemon:
             kept = (self._generation, self.login("admin", self.password))
             self._clients.kept = kept
         return kept[1]
-
-    def _configure(self) -> None:
-        directory = self.setting.directory
-        (directory / "plugins.d").mkdir(parents=True, exist_ok=True)
-        tables: dict[str, Mapping[str, Any]] = {
-            "server": {"state_dir": str(self.state_dir)},
-            "images": {"import_dirs": ["/"]},
-            "listen": {"admin": "inherit", "portal": "inherit", "boot": ""},
-            "limits": self.setting.limits,
-        }
-        text = "\n".join(f"[{name}]\n{_toml(table)}" for name, table in tables.items())
-        (directory / "qrmd.toml").write_text(text, encoding="utf-8")
-        for name, table in self.setting.plugins.items():
-            (directory / "plugins.d" / f"{name}.toml").write_text(_toml(table), encoding="utf-8")
 
     def _answers(self) -> bool:
         assert self.alive, f"the daemon has ended:\n{self.log[-4000:]}"

@@ -27,6 +27,7 @@ class DataCentre:
         site: directory of further distributions.
         storage: where volumes go (None: a directory of its own).
         state_dir: the daemon's state directory (None: one of its own).
+        limits: of the daemon's configuration.
 
     Attributes:
         before: what there was outside when it was built.
@@ -41,12 +42,13 @@ class DataCentre:
         site: Path | None = None,
         storage: Path | None = None,
         state_dir: Path | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
         self.access = access
         self.storage = storage or directory / "volumes"
         kvm = {"domain_type": access.domain_type, "open_seconds": 3, "query_seconds": 5, "change_seconds": 15}
         chosen = {"kvm": kvm, **(plugins or {})}
-        self.daemon = Daemon(Setting(directory, access, chosen, site=site, state_dir=state_dir))
+        self.daemon = Daemon(Setting(directory, access, chosen, limits or {}, site, state_dir))
         self.before: Outside | None = None
         self._numbers = itertools.count(1)
 

@@ -172,7 +172,7 @@ def test_a_stop_and_a_removal_go_on_after_a_kill(centre: DataCentre, stop: Point
 
 @named("reached", [Point("core.power_on").reached({}), over], ids=["powering-on", "just-done"])
 def test_a_start_killed_late_ends_with_one_guest_that_answers(centre: DataCentre, reached: Reached) -> None:
-    appliance, workflow = strike_start(centre, lambda: reached, lambda said: bool(said))
+    appliance, workflow = strike_start(centre, lambda: reached, bool)
     assert centre.daemon.wait(workflow)["state"] == "done"
     assert counts(centre) == RUNNING
     assert centre.audit()["clean"]

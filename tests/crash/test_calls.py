@@ -131,7 +131,7 @@ WAL_WRITE = re.compile(r"pwrite64\(\d+<[^>]*qrmd\.sqlite-wal>")
 
 
 def test_the_intent_is_synced_before_the_deed(centre: DataCentre, tmp_path: Path) -> None:
-    """strace sees, for the first deed of each step, that all the journal wrote before it had been synced."""
+    """The trace shows, for the first deed of each step, that all the journal wrote before it had been synced."""
     appliance = centre.add_appliance()
     log = tmp_path / "calls"
     tracer = ["-yy", "-s", "200", "--trace=openat,write,writev,sendmsg,sendto,pwrite64,fdatasync"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def over(journal: Journal, workflow: int) -> bool:
     return journal.state(workflow) == "done"
 
 
-REACHED = {
+REACHED: dict[str, Callable[[DataCentre], Reached]] = {
     "intent": lambda centre: COPY[0].reached(centre.roots),
     "begun": lambda centre: COPY[1].reached(centre.roots),
     "half": half,
