@@ -75,6 +75,8 @@ Ref = int | str
 """An object by id or by name."""
 
 MAX_TEXT = 16_384
+LARGEST = 2**63 - 1
+"""Of integers: what a row can hold."""
 _DECIMAL = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -114,7 +116,10 @@ def _integer(value: Any, path: str) -> int:
         raise _wrong(path, "an integer", value)
     if isinstance(value, str) and not _DECIMAL.fullmatch(value):
         raise _wrong(path, "an integer", value)
-    return int(value)
+    number = int(value)
+    if abs(number) > LARGEST:
+        raise _wrong(path, "an integer of at most 63 bits", number)
+    return number
 
 
 def _number(value: Any, path: str) -> float:
@@ -149,6 +154,9 @@ _SCALARS: dict[Any, Convert] = {int: _integer, float: _number, str: _text, bool:
 def _mapping(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _wrong(path, "a struct", value)
+    for key, each in value.items():
+        if isinstance(each, int) and abs(each) > LARGEST:
+            raise _wrong(f"{path}.{shown(key)}", "an integer of at most 63 bits", each)
     return dict(value)
 
 
@@ -173,7 +181,9 @@ def _union(members: tuple[Any, ...]) -> Convert:
         if len(converters) == 1:
             return converters[0](value, path)
         if set(members) == {int, str}:
-            return value if isinstance(value, int) and not isinstance(value, bool) else _text(value, path)
+            return (
+                _integer(value, path) if isinstance(value, int) and not isinstance(value, bool) else _text(value, path)
+            )
         raise _wrong(path, "something else", value)
 
     return convert_any

@@ -17,6 +17,7 @@ from defusedxml.xmlrpc import DefusedExpatParser
 
 from qrmd.errors import InvalidInput, TooLarge
 from qrmd.names import shown
+from qrmd.operations.schema import LARGEST
 
 DEEPEST = 100
 MOST_VALUES = 100_000
@@ -140,7 +141,10 @@ def _integer(text: str) -> int:
     text = text.strip()
     if not _INTEGER.fullmatch(text):
         raise InvalidInput(f"{shown(text)} is not an integer")
-    return int(text)
+    number = int(text)
+    if abs(number) > LARGEST:
+        raise InvalidInput(f"{text} is not an integer of at most 63 bits")
+    return number
 
 
 def _boolean(text: str) -> bool:
