@@ -80,7 +80,9 @@ class WebSite:
 
     def pages(self) -> list[Page]:
         """The pages there are now."""
-        return [each for each in (*core_pages(), *self.core.registries.pages) if each.site == self.name]
+        own, brought = core_pages(), self.core.registries.pages
+        everything = (*own, *brought) if self.name == "admin" else (*brought, *own)
+        return [each for each in everything if each.site == self.name]
 
     # ------------------------------------------------------------ fixed routes
 
