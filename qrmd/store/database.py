@@ -28,6 +28,8 @@ GROUP_LIMIT = 256
 SLOW_MEMBER = 0.05
 READERS = 3
 BALLAST_BYTES = 16 * 2**20
+LOOK_SECONDS = 1.0
+"""Between two looks for room while the disk is full and nobody writes."""
 FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
@@ -177,7 +179,11 @@ class Store:
 
     def _take_group(self) -> tuple[list[_Member], bool]:
         group: list[_Member] = []
-        member = self._queue.get()
+        try:
+            member = self._queue.get(timeout=LOOK_SECONDS if self.disk_full else None)
+        except queue.Empty:
+            self._look_for_space()
+            return group, False
         while True:
             if member is None:
                 return group, True
