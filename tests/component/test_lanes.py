@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from qrmd.errors import Unavailable
 from qrmd.testing.loop import Loop
-from qrmd.threads import ABANDONED_LIMIT, Lanes
+from qrmd.threads import ABANDONED_LIMIT, Job, Lanes
 
 
 @pytest.fixture
@@ -26,6 +28,14 @@ def lanes(loop: Loop) -> Iterator[Lanes]:
 
 async def ask(lanes: Lanes, lane: str, value: int) -> int:
     return await lanes.call(lane, int, value)
+
+
+def begun(job: Job) -> bool:
+    return job.began > 0
+
+
+def fired(waiting: Deferred[int]) -> bool:
+    return bool(waiting.called)
 
 
 def test_an_idle_lane_gives_its_thread_back_and_works_again(lanes: Lanes, loop: Loop) -> None:
@@ -53,10 +63,10 @@ def test_abandoned_calls_free_their_lane_and_are_capped(lanes: Lanes, loop: Loop
     gate = threading.Event()
     for number in range(ABANDONED_LIMIT):
         job = lanes.submit("x", gate.wait, 30)
-        loop.run_until(lambda job=job: job.began > 0)
+        loop.run_until(partial(begun, job))
         waiting = lanes.call("x", int, number)
         lanes.abandon(job)
-        loop.run_until(lambda waiting=waiting: waiting.called)
+        loop.run_until(partial(fired, waiting))
     assert lanes.abandoned == ABANDONED_LIMIT
     with pytest.raises(Unavailable, match="never ended"):
         lanes.call("y", int, 1)
