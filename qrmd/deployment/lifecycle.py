@@ -26,7 +26,7 @@ Arguments = Mapping[str, Any]
 
 PASSWORD_ALPHABET = "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # noqa: S105 - nothing that looks alike
 PASSWORD_LENGTH = 16
-KEPT_VERDICTS = 8
+KEPT_VERDICTS = 5
 """Candidates, the best first, of which the reason is kept with the appliance; ``appliance.explain`` knows all."""
 
 

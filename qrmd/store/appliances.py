@@ -15,15 +15,12 @@ from qrmd.model import (
     ApplianceView,
     Host,
     Image,
-    Kernel,
-    Network,
     NicView,
     Resource,
-    Storage,
     Volume,
     VolumeView,
 )
-from qrmd.store import addresses, secrets
+from qrmd.store import addresses, hosts, images, places, secrets
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.find import by_ref
 from qrmd.store.rows import dump, load
@@ -69,23 +66,17 @@ def add(db: Transaction, appliance: Appliance, actor: str, reason: str) -> int:
 def view(db: Db, ident: int, arguments: Mapping[str, Any], workflow: int, installation: str) -> ApplianceView:
     """The appliance and all that is reserved for it."""
     appliance = load(Appliance, _by_id(db, "appliances", ident))
-    image = load(Image, _by_id(db, "images", appliance.image_id))
+    image = images.find(db, appliance.image_id)
     return ApplianceView(
         installation,
         appliance,
         image,
-        load(Storage, _by_id(db, "storages", image.storage_id)),
-        load(Kernel, _by_id(db, "kernels", appliance.kernel_id)) if appliance.kernel_id else None,
+        places.find_storage(db, image.storage_id),
+        places.find_kernel(db, appliance.kernel_id) if appliance.kernel_id else None,
         load(Resource, _by_id(db, "resources", appliance.resource_id)) if appliance.resource_id else None,
-        load(Host, _by_id(db, "hosts", appliance.host_id)) if appliance.host_id else None,
-        tuple(
-            NicView(nic, load(Network, _by_id(db, "networks", nic.network_id)))
-            for nic in addresses.of_appliance(db, ident)
-        ),
-        tuple(
-            VolumeView(volume, load(Storage, _by_id(db, "storages", volume.storage_id)))
-            for volume in volumes(db, ident)
-        ),
+        hosts.find(db, appliance.host_id) if appliance.host_id else None,
+        tuple(NicView(nic, places.find_network(db, nic.network_id)) for nic in addresses.of_appliance(db, ident)),
+        tuple(VolumeView(volume, places.find_storage(db, volume.storage_id)) for volume in volumes(db, ident)),
         secrets.named(db, workflow),
         dict(arguments),
     )

@@ -6,13 +6,15 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlite_utils
 
+from qrmd.store.memory import Memory
 from qrmd.vault import Vault
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 Row = sqlite3.Row
 Params = Sequence[Any] | Mapping[str, Any]
 
@@ -41,6 +43,10 @@ class Db:
         found = self.execute(sql, params).fetchone()
         return None if found is None else found[0]
 
+    def recall(self, table: str, key: int | str, read: Callable[[], T]) -> T:  # noqa: ARG002 - the writer remembers
+        """An object made of a row of a small table: ``read()``, or what it returned before, if nothing has changed."""
+        return read()
+
     def insert(self, sql: str, params: Params = ()) -> int:
         """Execute an INSERT and return the new row's id."""
         rowid = self.execute(sql, params).lastrowid
@@ -63,8 +69,13 @@ class Transaction(Db):
     def __init__(self, connection: sqlite3.Connection, vault: Vault) -> None:
         super().__init__(connection)
         self.vault = vault
+        self.memory = Memory(connection)
         self._committed: list[Callable[[], None]] = []
         self._undo: list[Callable[[], None]] = []
+
+    def recall(self, table: str, key: int | str, read: Callable[[], T]) -> T:
+        """See ``Db``."""
+        return self.memory.recall(table, key, read)
 
     def on_commit(self, function: Callable[[], None]) -> None:
         """Call after the group's COMMIT, in the writer thread."""
@@ -80,6 +91,7 @@ class Transaction(Db):
 
     def rolled_back(self, mark: tuple[int, int]) -> None:
         """Run and forget the call-backs of a member whose savepoint was rolled back."""
+        self.memory.clear()
         del self._committed[mark[0] :]
         while len(self._undo) > mark[1]:
             function = self._undo.pop()
@@ -105,6 +117,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA wal_autocheckpoint=4000")
     connection.execute("PRAGMA journal_size_limit=67108864")
     return connection

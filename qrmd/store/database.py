@@ -83,6 +83,7 @@ class Store:
     def start(self) -> None:
         """Start the threads. Until then ``write_now`` may be used (migrations, rebuilding indexes)."""
         self._fill_ballast()
+        self._tx.memory.begin()
         self._spawn(self._write_loop, "store-writer")
         for number in range(READERS):
             self._spawn(self._read_loop, f"store-reader-{number}")

@@ -24,7 +24,7 @@ def all_hosts(db: Db) -> list[Host]:
 
 def find(db: Db, ref: int | str) -> Host:
     """One host by id or name. Raises NotFound."""
-    return load(Host, by_ref(db, "hosts", "host", ref))
+    return db.recall("hosts", ref, lambda: load(Host, by_ref(db, "hosts", "host", ref)))
 
 
 def add(

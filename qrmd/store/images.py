@@ -18,7 +18,7 @@ from qrmd.store.rows import load
 
 def find(db: Db, ref: int | str) -> Image:
     """One image by id or name. Raises NotFound."""
-    return load(Image, by_ref(db, "images", "image", ref))
+    return db.recall("images", ref, lambda: load(Image, by_ref(db, "images", "image", ref)))
 
 
 def add(db: Transaction, image: Image, actor: str, reason: str) -> int:

@@ -15,7 +15,7 @@ from qrmd.store.rows import dump, load
 
 def find_storage(db: Db, ref: int | str) -> Storage:
     """One storage by id or name. Raises NotFound."""
-    return load(Storage, by_ref(db, "storages", "storage", ref))
+    return db.recall("storages", ref, lambda: load(Storage, by_ref(db, "storages", "storage", ref)))
 
 
 def all_storages(db: Db) -> list[Storage]:
@@ -25,7 +25,7 @@ def all_storages(db: Db) -> list[Storage]:
 
 def find_network(db: Db, ref: int | str) -> Network:
     """One network by id or name. Raises NotFound."""
-    return load(Network, by_ref(db, "networks", "network", ref))
+    return db.recall("networks", ref, lambda: load(Network, by_ref(db, "networks", "network", ref)))
 
 
 def all_networks(db: Db) -> list[Network]:
@@ -35,7 +35,7 @@ def all_networks(db: Db) -> list[Network]:
 
 def find_kernel(db: Db, ref: int | str) -> Kernel:
     """One kernel by id or name. Raises NotFound."""
-    return load(Kernel, by_ref(db, "kernels", "kernel", ref))
+    return db.recall("kernels", ref, lambda: load(Kernel, by_ref(db, "kernels", "kernel", ref)))
 
 
 def add_storage(db: Transaction, storage: Storage, actor: str, reason: str) -> int:

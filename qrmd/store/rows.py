@@ -15,7 +15,8 @@ from qrmd.clock import to_iso
 
 T = TypeVar("T")
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False, check_circular=False)
+_EMPTY: dict[type, str] = {dict: "{}", list: "[]", tuple: "[]"}
 
 
 def load(cls: type[T], row: sqlite3.Row | Mapping[str, Any]) -> T:
@@ -54,6 +55,10 @@ def _same(value: Any) -> Any:
 
 def dump(value: Any) -> str:
     """JSON text as columns keep it: compact, keys sorted, so that equal values are equal text."""
+    if not value:
+        empty = _EMPTY.get(type(value))
+        if empty is not None:
+            return empty
     return _ENCODER.encode(value)
 
 

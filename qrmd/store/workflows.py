@@ -142,8 +142,7 @@ def freeze(
     db.on_rollback(live.steps.clear)
     db.execute("UPDATE workflows SET facts = ? WHERE id = ?", (dump(dict(facts)), live.id))
     move(db, "workflow", live.id, WorkflowState.RUNNING, source=WorkflowState.PLANNING)
-    for position, step in enumerate(steps):
-        live.steps.append(LiveStep(_insert_step(db, live.id, position, step), position, step))
+    live.steps += _insert_steps(db, live.id, steps)
     transition(
         db,
         live.kind.subject_kind,
@@ -158,24 +157,28 @@ def freeze(
         debts.void(db, debtor, owed)
 
 
-def _insert_step(db: Transaction, workflow_id: int, position: int, step: Step) -> int:
-    return db.insert(
-        "INSERT INTO steps (workflow_id, position, action, version, plugin, phase, title, args, provides, on_failure,"
-        " owns, disowns, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
-        (
-            workflow_id,
-            position,
-            step.action,
-            step.version,
-            step.plugin,
-            int(step.phase),
-            step.title,
-            dump(dict(step.args)),
-            dump({"provides": step.provides, "needs": step.needs}),
-            step.on_failure.value,
-            dump([[each.kind, each.external_id, each.place] for each in step.owns]),
-            dump([[each.kind, each.external_id, each.place] for each in step.disowns]),
-        ),
+def _insert_steps(db: Transaction, workflow_id: int, steps: Sequence[Step]) -> list[LiveStep]:
+    first = int(db.value("SELECT seq FROM sqlite_sequence WHERE name = 'steps'") or 0) + 1
+    db.execute_many(
+        "INSERT INTO steps (id, workflow_id, position, action, version, plugin, phase, title, args, provides,"
+        " on_failure, owns, disowns, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+        [(first + position, workflow_id, position, *_columns(step)) for position, step in enumerate(steps)],
+    )
+    return [LiveStep(first + position, position, step) for position, step in enumerate(steps)]
+
+
+def _columns(step: Step) -> tuple[Any, ...]:
+    return (
+        step.action,
+        step.version,
+        step.plugin,
+        int(step.phase),
+        step.title,
+        dump(dict(step.args)),
+        dump({"provides": step.provides, "needs": step.needs}),
+        step.on_failure.value,
+        dump([[each.kind, each.external_id, each.place] for each in step.owns]),
+        dump([[each.kind, each.external_id, each.place] for each in step.disowns]),
     )
 
 

@@ -66,7 +66,7 @@ async def serve_daemon(reactor: Any, options: dict[str, Any]) -> None:
         "tls": reactor.listenTCP(0, secured(site, make_context(certificate)), interface="127.0.0.1").getHost().port,
         "plain": reactor.listenTCP(0, Bounded(site, limits), interface="127.0.0.1").getHost().port,
         "ca_file": str(certificate.certificate_file),
-        "credentials": f"admin:{inside.password}",
+        "credentials": f"admin:{await inside.make_token()}",
         "appliance": made[0] if made else 0,
     }
     tell(told)
