@@ -58,6 +58,7 @@ class Machine:
     def start_service(self, unit: Path) -> None:
         """Start what the unit says as it says: user, groups, capabilities. Returns when it is ready."""
         service = read_unit(unit)
+        self._introduce_users()
         self.shell(f"install -d -o qrmd -g qrmd -m 0700 /var/lib/{service['StateDirectory']}")
         groups = ",".join(["qrmd", *service["SupplementaryGroups"].split()])
         capabilities = [f"+{name.removeprefix('CAP_').lower()}" for name in service["AmbientCapabilities"].split()]
@@ -81,6 +82,15 @@ class Machine:
             self._service.terminate()
         self._holder.kill()
 
+    def _introduce_users(self) -> None:
+        """Libvirtd looks up who speaks to it: it sees the accounts of the machine that it plays."""
+        host = (self._access.state_dir / "host.pid").read_text().strip()
+        for name in ("passwd", "group"):
+            known = self._access.state_dir / name
+            known.write_text(self.shell(f"cat /etc/{name}").stdout)
+            mount = ["mount", "--bind", str(known), f"/etc/{name}"]
+            run(["nsenter", f"--mount=/proc/{host}/ns/mnt", "--", *mount], timeout=10)
+
     def _is_ready(self) -> bool:
         assert self._service is not None
         assert self._service.poll() is None, self.said.read_text()
@@ -99,16 +109,8 @@ class Machine:
         self._do("mount", "-t", "overlay", "-o", layers, "overlay", str(self.root))
         for name in ("proc", "sys", "dev"):
             self._do("mount", "--rbind", f"/{name}", str(self.root / name))
-        for name in ("run", "tmp", "root"):
-            self._do(
-                "mount",
-                "-t",
-                "tmpfs",
-                "-o",
-                f"mode={'1777' if name == 'tmp' else '755'}",
-                "tmpfs",
-                str(self.root / name),
-            )
+        for name, mode in (("run", "755"), ("tmp", "1777"), ("root", "700")):
+            self._do("mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", str(self.root / name))
         for name in ("etc/qrmd", "var/lib/qrmd", "opt/qrmd"):
             self._do("rm", "-rf", str(self.root / name))
         self._do("mount", "--bind", str(state / "lib"), str(self.root / "var/lib/libvirt"))

@@ -49,7 +49,7 @@ class Service:
         (self.directory / "plugins.d").mkdir(mode=0o700, parents=True)
         tables: dict[str, Mapping[str, Any]] = {
             "server": {"state_dir": str(self.state_dir)},
-            "images": {"import_dirs": ["/"]},
+            "images": {"import_dirs": [str(self._access.micro_image.parent)]},
             "listen": dict.fromkeys(self._doors.descriptors, "inherit"),
         }
         text = "\n".join(f"[{name}]\n{_toml(table)}" for name, table in tables.items())
