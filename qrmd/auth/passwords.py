@@ -65,7 +65,7 @@ class Passwords:
         self._deliver = deliver
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="passwords")
         self._waiting = 0
-        self._decoy = hash_now(secrets.token_urlsafe())
+        self._decoy = self._pool.submit(hash_now, secrets.token_urlsafe())
 
     def stop(self) -> None:
         """End the threads; what waits is cancelled."""
@@ -81,8 +81,11 @@ class Passwords:
         Raises:
             TooManyRequests: too many log-ins wait already.
         """
-        right = await self._run(verify_now, password_hash or self._decoy, password[: LONGEST + 1])
+        right = await self._run(self._verify, password_hash, password[: LONGEST + 1])
         return right and password_hash is not None
+
+    def _verify(self, password_hash: str | None, password: str) -> bool:
+        return verify_now(password_hash or self._decoy.result(), password)
 
     def _run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         if self._waiting >= WAITING:
