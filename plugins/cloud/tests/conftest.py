@@ -119,7 +119,8 @@ class House:
         self.directory = directory
         self.inbox = Inbox()
         self.vault = Vault(directory / "key")
-        self.store = Store(directory / "qrmd.db", self.vault, loop.deliver)
+        (directory / "state").mkdir()
+        self.store = Store(directory / "state/qrmd.db", self.vault, loop.deliver)
         self.store.write_now(lambda db: migrations.core.apply(db.toolkit))
         self.core = self._build()
 
