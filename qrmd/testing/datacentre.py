@@ -12,7 +12,7 @@ from qrmd.testing.lab import LabAccess
 from qrmd.testing.outside import Outside, look
 
 PLUGINS = ("kvm", "dir-storage", "dnsmasq")
-HOST, STORAGE, NETWORK, IMAGE = "host", "storage", "net", "micro"
+HOST, STORAGE, NETWORK, IMAGE = "node", "pool", "net", "micro"
 GUEST_MB = 128
 """Memory that the micro image is content with."""
 
@@ -52,18 +52,19 @@ class DataCentre:
         self.before: Outside | None = None
         self._numbers = itertools.count(1)
 
-    def build(self, *, range_size: int = 100) -> None:
+    def build(self, *, range_size: int = 100, overcommit: float = 1.0) -> None:
         """Start the daemon and plugins, make host, storage, network and image known.
 
         Args:
             range_size: addresses to give out.
+            overcommit: space promised on the storage per real space.
         """
         self.storage.mkdir(parents=True, exist_ok=True)
         daemon = self.daemon.start()
         daemon.run_plugins(*PLUGINS)
         prefix = self.access.address.rpartition(".")[0]
         daemon.call("host.add", {"name": HOST, "uri": self.access.libvirt_uri, "type": "kvm-vm"})
-        daemon.call("storage.add", {"name": STORAGE, "location": str(self.storage)})
+        daemon.call("storage.add", {"name": STORAGE, "location": str(self.storage), "overcommit": overcommit})
         daemon.call(
             "network.add",
             {

@@ -73,6 +73,11 @@ class Journal:
         sql = "SELECT id FROM workflows WHERE state NOT IN ('done', 'undone', 'abandoned') ORDER BY id"
         return [row["id"] for row in self.db.rows(sql)]
 
+    def stuck(self) -> list[str]:
+        """Workflows that wait for a human, described."""
+        rows = self.db.rows("SELECT id FROM workflows WHERE state = 'stuck'")
+        return [self.describe(row["id"]) for row in rows]
+
     def describe(self, workflow: int) -> str:
         """State and steps, for people."""
         steps = ", ".join(f"{each.action}={each.state}" for each in self.steps(workflow))

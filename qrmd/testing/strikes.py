@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qrmd.cli.connection import CallFailed
 from qrmd.process import spawn
-from qrmd.testing.daemon import ENDED, Daemon
+from qrmd.testing.daemon import Daemon
 from qrmd.testing.journal import Journal, watch
 from qrmd.testing.waiting import wait_until
 
@@ -132,9 +132,9 @@ def settle(daemon: Daemon, timeout: float = 60.0) -> None:
     with daemon.journal() as journal:
 
         def over() -> bool:
-            live = journal.live()
-            assert not any(journal.state(each) in ENDED for each in live), [journal.describe(each) for each in live]
-            return not live
+            stuck = journal.stuck()
+            assert not stuck, stuck
+            return not journal.live()
 
         try:
             wait_until(over, timeout=timeout, what="the end of all workflows")

@@ -25,8 +25,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def commands() -> list[str]:
-    """All commands of the page, in order; continued lines are joined."""
+    """All commands of the page, in order; continued lines are joined. The stand-in image's user is root."""
     text = "".join(BLOCK.findall(PAGE.read_text(encoding="utf-8")))
+    text = text.replace("--default-user debian", "--default-user root").replace("debian@", "root@")
     return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
 
 
