@@ -1,0 +1,146 @@
+"""Real virtual machines: from the start to active, beside the bare sum of its parts in the same lab."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from xml.etree.ElementTree import tostring
+
+from defusedxml.ElementTree import fromstring
+
+from qrmd.deployment.seed import build_seed
+from qrmd.errors import QrmdError
+from qrmd.process import run, spawn
+from qrmd.testing.datacentre import DataCentre
+from qrmd.testing.lab import LabAccess, exec_argv, lab
+from tests.bench.figure import Figure
+from tests.bench.need import Unavailable
+
+OVERHEAD = 1.1
+MAC, ADDRESS = "52:54:00:be:0c:01", "10.77.0.50"
+KNOCK = """
+import socket, sys, time
+while True:
+    try:
+        with socket.create_connection((sys.argv[1], 22), timeout=0.3) as guest:
+            if guest.recv(4) == b"SSH-":
+                print(time.monotonic())
+                break
+    except OSError:
+        time.sleep(0.02)
+"""
+
+
+def measure(*, quick: bool) -> Iterator[Figure]:
+    """Ours first, then the parts one after the other by commands, with a DHCP server of their own."""
+    rounds = 2 if quick else 5
+    name = f"b{os.getpid()}"
+    try:
+        access = lab.up(name)
+    except QrmdError as error:
+        raise Unavailable(str(error)) from error
+    try:
+        with tempfile.TemporaryDirectory(prefix="qrmd-bench-") as directory:
+            ours = median(_start_ours(access, Path(directory), rounds))
+            bare = median(_start_bare(access, Path(directory), rounds))
+    finally:
+        lab.down(name)
+    yield Figure("real", "start to active, one server", ours, "s", bare, OVERHEAD, True,
+                 "peer: clone, define, start, boot to the ssh banner by commands")  # fmt: skip
+
+
+def _start_ours(access: LabAccess, directory: Path, rounds: int) -> list[float]:
+    (directory / "ours").mkdir()
+    centre = DataCentre(access, directory / "ours")
+    centre.build()
+    found = []
+    virsh = ["virsh", "-q", "-c", access.libvirt_uri]
+    try:
+        for _ in range(rounds):
+            appliance = centre.add_appliance()
+            began = time.monotonic()
+            centre.daemon.finish("appliance.start", appliance)
+            found.append(time.monotonic() - began)
+            machine = run([*virsh, "list", "--name"], timeout=20).stdout.split()[0]
+            hardware = run([*virsh, "dumpxml", "--inactive", machine], timeout=20).stdout
+            (directory / "hardware.xml").write_text(hardware, encoding="utf-8")
+            centre.give_back(appliance)
+    finally:
+        centre.close()
+    return found
+
+
+def _start_bare(access: LabAccess, directory: Path, rounds: int) -> list[float]:
+    place = directory / "bare"
+    place.mkdir()
+    _write_seed(place)
+    run(["qemu-img", "convert", "-O", "qcow2", str(access.micro_image), str(place / "base.qcow2")], timeout=60)
+    with _dhcp(access, place):
+        return [_start_one(access, place) for _ in range(rounds)]
+
+
+def _write_seed(place: Path) -> None:
+    seed = build_seed(instance="bare", hostname="bare", login="root", ssh_keys=(), password="bare-knows", salt="bare")
+    for name, text in seed.items():
+        (place / name).write_text(text, encoding="utf-8")
+
+
+def _start_one(access: LabAccess, place: Path) -> float:
+    """Seconds from the first command to the banner."""
+    disk, virsh = place / "disk.qcow2", ["virsh", "-q", "-c", access.libvirt_uri]
+    answer = place / "answer"
+    answer.unlink(missing_ok=True)
+    knocking = spawn(exec_argv(access, [sys.executable, "-c", KNOCK, ADDRESS]), log=answer)
+    began = time.monotonic()
+    try:
+        backing = ["-b", str(place / "base.qcow2"), "-F", "qcow2"]
+        run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk), "1G"], timeout=20)
+        seed = ["-V", "cidata", "-o", str(place / "seed.iso"), str(place / "user-data"), str(place / "meta-data")]
+        run(["genisoimage", "-quiet", "-J", "-r", *seed], timeout=20)
+        (place / "domain.xml").write_text(_domain(place), encoding="utf-8")
+        run([*virsh, "define", str(place / "domain.xml")], timeout=30)
+        run([*virsh, "start", "bare"], timeout=60)
+        knocking.wait(120.0)
+        return float(answer.read_text(encoding="ascii").split()[-1]) - began
+    finally:
+        knocking.kill()
+        run([*virsh, "destroy", "bare"], timeout=60, check=False)
+        run([*virsh, "undefine", "bare"], timeout=60, check=False)
+        disk.unlink(missing_ok=True)
+
+
+@contextmanager
+def _dhcp(access: LabAccess, place: Path) -> Iterator[None]:
+    options = ["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping"]
+    options += [f"--interface={access.bridge}", "--bind-interfaces", "--dhcp-range=10.77.0.0,static,1h"]
+    options += [f"--dhcp-host={MAC},{ADDRESS}", f"--dhcp-leasefile={place}/leases", "--dhcp-authoritative"]
+    options += [f"--pid-file={place}/dnsmasq.pid", "--log-facility=-"]
+    server = spawn(exec_argv(access, ["dnsmasq", *options]), log=place / "dnsmasq.log")
+    try:
+        yield
+    finally:
+        server.terminate()
+
+
+def _domain(place: Path) -> str:
+    """The machine that ours had, with other files, name and MAC."""
+    domain = fromstring((place.parent / "hardware.xml").read_text(encoding="utf-8"))
+    for gone in ("uuid", "metadata"):
+        for element in domain.findall(gone):
+            domain.remove(element)
+    domain.find("name").text = "bare"
+    for disk in domain.iterfind("devices/disk"):
+        is_seed = disk.find("readonly") is not None
+        disk.find("source").set("file", str(place / ("seed.iso" if is_seed else "disk.qcow2")))
+    for log in domain.iterfind("devices//log"):
+        log.set("file", str(place / "console"))
+    for graphics in domain.findall("devices/graphics"):
+        domain.find("devices").remove(graphics)
+    domain.find("devices/interface/mac").set("address", MAC)
+    return str(tostring(domain, encoding="unicode"))
