@@ -156,6 +156,29 @@ class Channel(http.HTTPChannel):
         if not self.refused:
             super().allContentReceived()
 
+    def requestDone(self, request: http.Request) -> None:
+        """Take up what came meanwhile in a later turn, and not before the peer has read what it was answered.
+
+        Otherwise a peer that sends many requests and reads nothing has all answers kept for it.
+        """
+        self.paused = True  # LineReceiver keeps what comes
+        super().requestDone(request)
+        if self._buffer:
+            self.callLater(0, self._proceed)
+        else:
+            self.paused = False
+
+    def resumeProducing(self) -> None:
+        """The peer has read."""
+        super().resumeProducing()
+        if self.paused:
+            self.callLater(0, self._proceed)
+
+    def _proceed(self) -> None:
+        if self.paused and not self._waitingForTransport and self in self.site.channels:
+            self.paused = False
+            self.dataReceived(b"")
+
     def refuse(self) -> None:
         """Answer 413 and close; what still comes is thrown away, for a moment, so that the answer can be read."""
         self.refused = True
