@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from qrmd.testing.datacentre import GUEST_MB, IMAGE, DataCentre
 from qrmd.testing.journal import Journal
 from qrmd.testing.lab import lab
 from qrmd.testing.strikes import Point, Reached, options, settle, strike
+from qrmd.testing.waiting import wait_until
 
 USER, CREDIT = "carla", Decimal(1000)
 
@@ -113,6 +115,8 @@ def check_active(centre: DataCentre, request: int) -> None:
     }
     assert found["servers"][0]["address"] in " ".join(centre.leftovers()["leases"])
     assert centre.audit()["clean"]
+    account = centre.daemon.call
+    wait_until(lambda: Decimal(account("cloud.account.get", USER)["unbilled"]) > 0, what="a second to bill")
 
 
 def check_over(centre: DataCentre, request: int) -> None:
@@ -134,7 +138,7 @@ def check_ledger(lines: list[dict[str, Any]], request: int) -> None:
     assert mine, "it ran, so it is billed"
     assert max(Counter((each["server"], each["from"]) for each in mine).values()) == 1
     spans = sorted((each["server"], each["from"], each["to"]) for each in mine)
-    for one, two in zip(spans, spans[1:], strict=False):
+    for one, two in pairwise(spans):
         assert one[0] != two[0] or one[2] <= two[1], f"charged twice: {one} {two}"
     total = Decimal(0)
     for each in lines:
