@@ -15,6 +15,7 @@ class Config:
         max_memory_mb: memory of one server.
         max_disk_mb: disk of one server.
         max_nics: network cards of one server.
+        max_open_requests: of one user that are not at their end, whatever the limits say.
         min_lease_seconds: shortest lease.
         open_hold_hours: hours of CCUs that an open-ended lease holds, renewed as they are billed.
         line_seconds: longest time that one ledger line of a running server covers.
@@ -29,6 +30,7 @@ class Config:
     max_memory_mb: int = 1_048_576
     max_disk_mb: int = 16_777_216
     max_nics: int = 4
+    max_open_requests: int = 200
     min_lease_seconds: int = 60
     open_hold_hours: int = 24
     line_seconds: int = 3600

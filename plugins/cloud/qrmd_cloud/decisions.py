@@ -27,11 +27,17 @@ def create(db: Transaction, request: Request, rules: Rules, actor: Actor) -> dic
         ``{"request", "approved", "attempt"}``.
 
     Raises:
-        NoCapacity: a limit, or CCUs are missing; nothing was made.
+        NoCapacity: a limit, or CCUs are missing, or too many requests are open; nothing was made.
         Conflict: a host name is taken.
         InvalidInput: high availability without a price for it.
     """
     user = users.find(db, request.user_id)
+    if requests.count_open(db, user.id) >= rules.max_open_requests:
+        raise NoCapacity(
+            f"{user.name} has {rules.max_open_requests} open requests",
+            subject=f"cloud_user:{user.id}",
+            hint="cancel some, or wait until some are done",
+        )
     refuse_excess(user, requests.reserved(db, user, states=OPEN), asked(request))
     lines = priced(db, request)
     if request.ha and all(line.kind != ProductKind.HA for line in lines):

@@ -91,6 +91,12 @@ def open_of(db: Db, user_id: int) -> list[int]:
     return [row["id"] for row in rows]
 
 
+def count_open(db: Db, user_id: int) -> int:
+    """How many of a user's requests are not at their end."""
+    sql = f"SELECT COUNT(*) FROM cloud_requests WHERE user_id = ? AND state IN {_in(OPEN)}"  # noqa: S608 - own names
+    return int(db.value(sql, (user_id,)))
+
+
 # ------------------------------------------------------------ the queue
 
 
