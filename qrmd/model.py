@@ -23,11 +23,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks. ``name`` is ``user:anna``, ``cloud:bob``, ``plugin:cloud``, ``system`` …; it goes into each event."""
+    """Who asks. ``name`` is ``user:anna``, ``cloud:bob``, ``plugin:cloud``, ``system`` …; it goes into each event.
+
+    Attributes:
+        until: microseconds at which the token that it asks with expires (0: never, or no token).
+    """
 
     name: str
     role: Role
     cloud_user_id: int | None = None
+    until: int = 0
 
 
 SYSTEM = Actor("system", Role.ADMINISTRATOR)

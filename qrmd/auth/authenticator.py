@@ -8,7 +8,7 @@ import secrets
 import time
 from collections import ChainMap, OrderedDict
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from twisted.internet.defer import Deferred
@@ -42,6 +42,12 @@ class _Proof:
     until: float
     version: int
     token_digest: str = ""
+    token_actor: Actor | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, and with a token: until when."""
+        return self.token_actor or self.account.actor
 
 
 class Authenticator:
@@ -92,7 +98,7 @@ class Authenticator:
         proof = self._proofs.get(self._digest(name, secret, ""))
         if proof is None or self._clock() > proof.until or proof.version != self._changes.version():
             return None
-        return proof.account.actor
+        return proof.actor
 
     async def authenticate(self, name: str, secret: str, address: str, realm: str = "") -> Actor:
         """Check a password or token.
@@ -118,7 +124,7 @@ class Authenticator:
             known = self._proofs.get(key)
             if known is None:
                 raise _refusal()
-            return known.account.actor
+            return known.actor
         self._in_flight[key] = []
         try:
             proof = await self._prove(name, secret, address, realm)
@@ -126,7 +132,7 @@ class Authenticator:
         finally:
             for each in self._in_flight.pop(key):
                 each.callback(None)
-        return proof.account.actor
+        return proof.actor
 
     async def account(self, actor: Actor) -> Account:
         """The account behind an actor.
@@ -155,7 +161,7 @@ class Authenticator:
             version = self._changes.version()
             if proof.version == version or await self._still_right(proof):
                 proof.version = version
-                return proof.account.actor
+                return proof.actor
         self._proofs.pop(key, None)
         return None
 
@@ -224,7 +230,7 @@ class Authenticator:
         until = self._clock() + REMEMBERED
         if token.expires_at:
             until = min(until, self._clock() + (token.expires_at - now_us()) / SECOND)
-        return _Proof(home, account, until, version, digest)
+        return _Proof(home, account, until, version, digest, replace(account.actor, until=token.expires_at))
 
     def _candidates(self, realm: str) -> list[Realm]:
         if realm:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from qrmd.auth import check_password, tokens
 from qrmd.clock import from_iso, now_us, to_iso
-from qrmd.errors import InvalidInput
+from qrmd.errors import Forbidden, InvalidInput
 from qrmd.model import Role
 from qrmd.names import check_name
 from qrmd.operations.call import Call
@@ -98,9 +98,10 @@ async def create_token(
 
     ``expires``: ISO 8601 time (empty: never). Use it as ``Authorization: Bearer TOKEN`` or as the password
     of Basic. A token has its owner's rights of the moment. With ``key``, a repeated call names the id only.
+    Asked with a token that expires, the new one expires no later.
     """
     account = await call.core.auth.account(call.actor)
-    until = _expiry(expires)
+    until = _no_later(_expiry(expires), call.actor.until)
     secret = tokens.generate()
     made = await call.change(
         options,
@@ -143,6 +144,18 @@ def _expiry(text: str) -> int:
     if at <= now_us():
         raise InvalidInput("expires is in the past")
     return at
+
+
+def _no_later(wanted: int, latest: int) -> int:
+    """A stolen token that expires can't be made into one that does not."""
+    if not latest:
+        return wanted
+    if wanted > latest:
+        raise Forbidden(
+            f"you ask with a token that expires at {to_iso(latest)}; it can make none that lives longer",
+            hint="ask with your password, or for an earlier time",
+        )
+    return wanted or latest
 
 
 def _shown_token(token: users.Token) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from qrmd.model import Role, Severity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import load
 
+MOST_TOKENS = 100
+"""Of one owner."""
 ADMIN_ROLES = (Role.ADMINISTRATOR, Role.OPERATOR, Role.READONLY)
 """Roles a user of the administration can have; cloud users live in a realm of their own."""
 
@@ -198,8 +200,10 @@ def add_token(
     """Keep a token's digest; its id.
 
     Raises:
-        Conflict: the owner has a token of that name.
+        Conflict: the owner has a token of that name, or as many as one may have.
     """
+    if db.value("SELECT count(*) FROM tokens WHERE owner = ?", (owner,)) >= MOST_TOKENS:
+        raise Conflict(f"{owner} has {MOST_TOKENS} tokens already", hint="revoke some first; token.list names them")
     try:
         ident = db.insert(
             "INSERT INTO tokens (owner, account_id, name, digest, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
