@@ -11,6 +11,7 @@ from qrmd import events
 from qrmd.drivers import MachineState
 from qrmd.errors import Conflict, InvalidInput, NoCapacity
 from qrmd.model import Appliance, Host
+from qrmd.names import check_hostname
 from qrmd.operations.call import Call
 from qrmd.operations.images import check_login
 from qrmd.operations.inputs import Cpus, HostName, Memory, Name, Ref, SshKey, Text
@@ -100,7 +101,7 @@ def _resolved(db: Db, spec: ApplianceSpec, actor: str) -> Appliance:
         max(spec.memory_mb, image.min_memory_mb),
         max(spec.disk_mb, image.size_mb, 1),
         ApplianceState.STOPPED,
-        spec.hostname or spec.name.replace(".", "-"),
+        spec.hostname or check_hostname(spec.name.replace(".", "-")),
         places.find_kernel(db, spec.kernel).id if spec.kernel else None,
         networks=tuple(places.find_network(db, each).id for each in spec.networks),
         ssh_keys=spec.ssh_keys,
