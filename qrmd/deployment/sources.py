@@ -14,6 +14,15 @@ from qrmd.names import shown
 
 BLOCK = 2**20
 
+SYSTEM = tuple(
+    Path(each).resolve()
+    for each in (
+        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root/.ssh", "/run", "/sbin",
+        "/sys", "/usr", "/var/lib/dpkg", "/var/lib/systemd", "/var/log", "/var/mail", "/var/spool",
+    )
+)  # fmt: skip
+NOT_SYSTEM = (Path("/dev/shm"),)  # noqa: S108 - nothing is written there
+
 
 def check_source(path: str, directories: Sequence[Path]) -> Path:
     """The file without symlinks. The daemon reads as root: nobody may make it read what is not meant to be read.
@@ -66,3 +75,28 @@ def file_digest(path: Path) -> str:
         except OSError as error:
             raise InvalidInput(f"it can't be read: {error.strerror}", subject=str(path)) from None
     return digest.hexdigest()
+
+
+def check_target(location: str, private: Sequence[Path]) -> None:
+    """Refuse to keep volumes where files have a meaning of their own: who may add a storage is not root here.
+
+    Args:
+        location: a storage's; one that is no absolute path is none of this check's business.
+        private: directories of the daemon itself.
+
+    Raises:
+        InvalidInput: it is inside a directory of the system or of the daemon.
+    """
+    if not location.startswith("/"):
+        return
+    try:
+        real = Path(location).resolve()
+    except (OSError, RuntimeError):
+        raise InvalidInput(f"{shown(location, 200)} can't be resolved", hint="is it a loop of symlinks?") from None
+    closed = [each for each in (*SYSTEM, *(each.resolve() for each in private)) if real.is_relative_to(each)]
+    allowed = [each for each in NOT_SYSTEM if real.is_relative_to(each)]
+    if real == Path("/") or (closed and not allowed):
+        raise InvalidInput(
+            f"{shown(location, 200)} belongs to {closed[0] if closed else 'the system'}: no place for volumes",
+            hint="make a directory of their own for them, such as /srv/volumes",
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from qrmd.deployment.sources import check_source
+from qrmd.deployment.sources import check_source, check_target
 from qrmd.errors import Conflict, InvalidInput
 from qrmd.model import Kernel, Network, Storage
 from qrmd.operations.call import Call
@@ -22,6 +22,8 @@ from qrmd.store.rows import shape
 
 _OPTIONS, _LIST = Options(), ListOptions()
 BOOT = FilePath("/boot")
+OURS = ("plugins", "tls", "backups")
+"""Directories of the daemon in its state directory."""
 LARGEST_RANGE = 2**20
 
 
@@ -48,6 +50,8 @@ class StorageSpec:
 @verb("storage.add", roles=OPERATE, changes=True)
 async def storage_add(call: Call, spec: StorageSpec, options: Options = _OPTIONS) -> Any:
     """Add a storage: it is looked at first; what is missing is said. Returns its id."""
+    ours = [call.core.store.path.parent / each for each in OURS]
+    await call.core.lanes.call("files", check_target, spec.location, ours)
     driver = call.core.registries.deployment.get(spec.type)
     if driver is None:
         served = ", ".join(sorted(call.core.registries.deployment)) or "none"
