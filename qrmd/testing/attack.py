@@ -78,9 +78,12 @@ def target(directory: Path) -> Iterator[Target]:
 
 def refusal(connection: Connection, method: str, *arguments: Any) -> CallFailed:
     """The fault that a call must end with, an answer of the verb itself and no accident."""
+    answer: Any = None
+    failed: CallFailed | None = None
     try:
         answer = connection.call(method, *arguments)
     except CallFailed as error:
-        assert error.code != 500, error
-        return error
-    raise AssertionError(f"{method}{arguments} was not refused: {answer}")
+        failed = error
+    assert failed is not None, f"{method}{arguments} was not refused: {answer}"
+    assert failed.code != 500, failed
+    return failed
