@@ -43,7 +43,7 @@ def main(names: tuple[str, ...], output: Path, *, quick: bool) -> None:
                 missing[name] = str(error)
                 console.print(f"[yellow]{name} was not measured: {error}")
     output.write_text(json.dumps(report(figures, missing, quick=quick), indent=1) + "\n", encoding="utf-8")
-    Console().print(table(figures))
+    Console(width=None if sys.stdout.isatty() else 150).print(table(figures))
     click.echo(f"written to {output}")
     sys.exit(1 if missing else 0)
 
@@ -62,6 +62,8 @@ def report(figures: list[Figure], missing: dict[str, str], *, quick: bool) -> di
 def table(figures: list[Figure]) -> Table:
     """For people."""
     shown = Table(*COLUMNS, title="qrmd", title_justify="left")
+    for column in shown.columns[:6]:
+        column.no_wrap = True
     for column in shown.columns[2:6]:
         column.justify = "right"
     last = ""

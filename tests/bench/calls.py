@@ -19,9 +19,9 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     seconds = 1.0 if quick else 4.0
     with tempfile.TemporaryDirectory(prefix="qrmd-bench-") as name:
         directory = Path(name)
-        with serving(directory, "daemon_server", active=100) as (daemon, _):
-            with serving(directory, "bare_server") as (bare, _):
-                yield from _compare(daemon, bare, seconds)
+        ours, bare = serving(directory, "daemon_server", active=100), serving(directory, "bare_server")
+        with ours as (told, _), bare as (peer, _):
+            yield from _compare(told, peer, seconds)
 
 
 def target_of(told: dict[str, Any], way: str) -> Target:

@@ -83,7 +83,7 @@ def rate(target: Target, method: str, arguments: Sequence[Any], *, clients: int,
     for each in running:
         each.start()
     try:
-        return sum(answers.get(timeout=seconds + 60) for _ in running)
+        return float(sum(answers.get(timeout=seconds + 60) for _ in running))
     finally:
         for each in running:
             each.join(10)

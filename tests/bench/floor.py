@@ -7,10 +7,11 @@ Twenty small transactions (begin; intent and outcome of nine steps; end) through
 from __future__ import annotations
 
 import queue
-import sqlite3
+import sqlite3  # noqa: TID251 - below the store, to measure what it stands on
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from tests.bench.stint import Stint, run_at_once
 
 SCHEMA = (
     "CREATE TABLE workflows (id INTEGER PRIMARY KEY, subject TEXT NOT NULL, state TEXT NOT NULL) STRICT",
-    "CREATE TABLE steps (id INTEGER PRIMARY KEY, workflow_id INTEGER NOT NULL, position INTEGER NOT NULL,"
-    " state TEXT NOT NULL, args TEXT NOT NULL, result TEXT NOT NULL DEFAULT '{}',"
-    " UNIQUE (workflow_id, position)) STRICT",
+    """CREATE TABLE steps (id INTEGER PRIMARY KEY, workflow_id INTEGER NOT NULL, position INTEGER NOT NULL,
+    state TEXT NOT NULL, args TEXT NOT NULL, result TEXT NOT NULL DEFAULT '{}', UNIQUE (workflow_id, position))
+    STRICT""",
 )
 STEPS = 9
 
@@ -65,17 +66,22 @@ class Writer:
             results = [(each[1], each[0](self._connection)) for each in group if each]
             self._connection.execute("COMMIT")
             self.commits += 1
-            self._deliver(lambda results=results: [finished.callback(value) for finished, value in results])
+            self._deliver(partial(_fire, results))
             if None in group:
                 return
+
+
+def _fire(results: list[tuple[Deferred[Any], Any]]) -> None:
+    for finished, value in results:
+        finished.callback(value)
 
 
 async def run_workflow(writer: Writer, number: int) -> None:
     """The twenty transactions of one workflow."""
     ident = await writer.write(lambda db: _begin(db, number))
     for position in range(STEPS):
-        await writer.write(lambda db, p=position: _step(db, ident, p, "running"))
-        await writer.write(lambda db, p=position: _step(db, ident, p, "done"))
+        await writer.write(partial(_step, workflow=ident, position=position, state="running"))
+        await writer.write(partial(_step, workflow=ident, position=position, state="done"))
     await writer.write(lambda db: db.execute("UPDATE workflows SET state = 'done' WHERE id = ?", (ident,)))
 
 

@@ -23,9 +23,10 @@ TIMES = 5
 def measure(*, quick: bool) -> Iterator[Figure]:
     """Each number of rows has a daemon of its own; appliances are stopped, which makes no difference to a list."""
     for rows in (100, 1000) if quick else (100, 1000, 10_000):
-        with tempfile.TemporaryDirectory(prefix="qrmd-bench-") as name:
-            with serving(Path(name), "daemon_server", active=min(rows, 1000), stopped=max(0, rows - 1000)) as (told, _):
-                tries = [_fetch(target_of(told, "tls"), rows) for _ in range(TIMES)]
+        directory = tempfile.TemporaryDirectory(prefix="qrmd-bench-")
+        active, stopped = min(rows, 1000), max(0, rows - 1000)
+        with directory as name, serving(Path(name), "daemon_server", active=active, stopped=stopped) as (told, _):
+            tries = [_fetch(target_of(told, "tls"), rows) for _ in range(TIMES)]
         slowest, everything = min(each[0] for each in tries), min(each[1] for each in tries)
         yield Figure("lists", f"{rows:,} rows: slowest page", slowest * 1000, "ms", aim=PAGE_MS)
         yield Figure("lists", f"{rows:,} rows: all, parsed", everything * 1000, "ms", aim=ALL_MS,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from xml.etree.ElementTree import tostring
+from xml.etree.ElementTree import Element, tostring
 
 from defusedxml.ElementTree import fromstring
 
@@ -134,13 +134,19 @@ def _domain(place: Path) -> str:
     for gone in ("uuid", "metadata"):
         for element in domain.findall(gone):
             domain.remove(element)
-    domain.find("name").text = "bare"
+    _the(domain, "name").text = "bare"
     for disk in domain.iterfind("devices/disk"):
         is_seed = disk.find("readonly") is not None
-        disk.find("source").set("file", str(place / ("seed.iso" if is_seed else "disk.qcow2")))
+        _the(disk, "source").set("file", str(place / ("seed.iso" if is_seed else "disk.qcow2")))
     for log in domain.iterfind("devices//log"):
         log.set("file", str(place / "console"))
     for graphics in domain.findall("devices/graphics"):
-        domain.find("devices").remove(graphics)
-    domain.find("devices/interface/mac").set("address", MAC)
+        _the(domain, "devices").remove(graphics)
+    _the(domain, "devices/interface/mac").set("address", MAC)
     return str(tostring(domain, encoding="unicode"))
+
+
+def _the(element: Element, path: str) -> Element:
+    found = element.find(path)
+    assert found is not None, path
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-import sqlite3
+import sqlite3  # noqa: TID251 - looks at the rows without the daemon
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         killed = time.monotonic()
         under_way = _count(database, IN_BETWEEN)
         credentials = told["credentials"]
-        seconds, daemon, port = _start(directory, credentials, killed)
+        seconds, daemon = _start(directory, credentials, killed)
         yield Figure("restart", f"kill -9 with {active:,} active", seconds, "s", aim=RESTART_AIM,
                      note=f"{under_way} were on their way")  # fmt: skip
         try:
@@ -58,19 +58,19 @@ def measure(*, quick: bool) -> Iterator[Figure]:
 
 def _cold(directory: Path) -> float:
     directory.mkdir()
-    seconds, daemon, _ = _start(directory, "", time.monotonic())
+    seconds, daemon = _start(directory, "", time.monotonic())
     daemon.kill()
     return seconds
 
 
-def _start(directory: Path, credentials: str, began: float) -> tuple[float, Process, int]:
+def _start(directory: Path, credentials: str, began: float) -> tuple[float, Process]:
     """Start the daemon on this state; seconds from ``began`` to its first answer."""
     port = _free_port()
     config = write_config(directory, f"127.0.0.1:{port}")
     daemon = spawn(module_argv("qrmd.daemon", "--config", str(config)), log=directory / "daemon.log", env=environment())
     authority = directory / "state/tls/tls.crt"
     wait_until(lambda: _answers(authority, port, credentials, daemon), timeout=60, interval=0.005, what="an answer")
-    return time.monotonic() - began, daemon, port
+    return time.monotonic() - began, daemon
 
 
 def _answers(authority: Path, port: int, credentials: str, daemon: Process) -> bool:

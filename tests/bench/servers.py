@@ -85,12 +85,14 @@ class Bare(xmlrpc.XMLRPC):
 
 async def serve_bare(reactor: Any, options: dict[str, Any]) -> None:
     """A bare server with the daemon's certificate."""
-    root = Resource()
-    root.putChild(b"rpc", Bare())
-    site = server.Site(root)
+    root: Any = Resource()
+    bare: Any = Bare
+    root.putChild(b"rpc", bare())
+    site: Any = server.Site(root)
     site.log = lambda _request: None
     certificate = ensure_certificate(Path(options["directory"]) / "state/tls")
-    factory = TLSMemoryBIOFactory(make_context(certificate), False, site)
+    context: Any = make_context(certificate)
+    factory = TLSMemoryBIOFactory(context, False, site)
     told = {
         "tls": reactor.listenTCP(0, factory, interface="127.0.0.1").getHost().port,
         "plain": reactor.listenTCP(0, site, interface="127.0.0.1").getHost().port,
