@@ -155,7 +155,8 @@ class Runner:
     async def _failure(self, live: LiveWorkflow, step: LiveStep, action: Action, error: QrmdError) -> float | None:
         """Retry while it is worth it, else decide what the failure means."""
         retryable = isinstance(error, StepFailed) and now_us() < step.deadline
-        if retryable and (step.attempts <= action.retries or not live.kind.compensates):
+        stubborn = not live.kind.compensates and step.step.on_failure is OnFailure.UNDO
+        if retryable and (step.attempts <= action.retries or stubborn):
             pause = self._parts.pacing.pause(step.attempts)
             await self._failed(live, step, StepState.FAILED, error, pause)
             return pause
