@@ -74,6 +74,8 @@ class Authenticator:
         self._in_flight: dict[bytes, list[Deferred[None]]] = {}
         self._addresses = Attempts(*PER_ADDRESS, clock)
         self._names = Attempts(*PER_NAME, clock)
+        self._pairs = Attempts(*PER_NAME, clock)
+        self._known: OrderedDict[str, None] = OrderedDict()
         self._realms: MutableMapping[str, Realm] = ChainMap({}, realms if realms is not None else {})
         self.add_realm(Users(store))
 
@@ -187,7 +189,8 @@ class Authenticator:
         is_token = tokens.looks_like(secret)
         self._addresses.take(address)
         if not is_token:  # 256 random bits need no protection of the name; so nobody can lock out a token
-            self._names.take(name_key)
+            attempts, key = self._counted(name_key, address)
+            attempts.take(key)
         version = self._changes.version()
         if is_token:
             proof = await self._prove_token(name, secret, realm, version)
@@ -198,8 +201,20 @@ class Authenticator:
             raise _refusal()
         self._addresses.give_back(address)
         if not is_token:
-            self._names.give_back(name_key)
+            attempts.give_back(key)
+            self._note_known(f"{name_key} {address}")
         return proof
+
+    def _counted(self, name_key: str, address: str) -> tuple[Attempts, str]:
+        """Where somebody logged in before, guesses from elsewhere at the name don't lock them out."""
+        pair = f"{name_key} {address}"
+        return (self._pairs, pair) if pair in self._known else (self._names, name_key)
+
+    def _note_known(self, pair: str) -> None:
+        self._known[pair] = None
+        self._known.move_to_end(pair)
+        while len(self._known) > MOST_REMEMBERED:
+            self._known.popitem(last=False)
 
     async def _prove_password(self, name: str, secret: str, realm: str, version: int) -> _Proof | None:
         found = [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
+import xmlrpc.client
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 
-from qrmd.testing.edge import EdgeServer, basic, edge_server
+from qrmd.testing.edge import EdgeServer, basic, edge_server, fault_of
 from qrmd.testing.waiting import wait_until
 
 BODY = b"<methodCall><methodName>system.describe</methodName></methodCall>"
@@ -60,3 +62,22 @@ def test_answers_that_nobody_reads_are_not_piled_up(server: EdgeServer) -> None:
         assert server.proxy().qrm.version()["interface"] == 1
         assert server.memory_kib() - before < 40_000
     wait_until(lambda: server.request("GET", "/healthz")[0] == 200, timeout=20, what="the server")
+
+
+def test_guesses_from_elsewhere_lock_nobody_out_who_was_here_before(server: EdgeServer) -> None:
+    def call(address: str, secret: str) -> int:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", server.port, context=server.context, timeout=20, source_address=(address, 0)
+        )
+        sent = {"Content-Type": "text/xml", "Authorization": basic("operator", secret)}
+        connection.request("POST", "/rpc", xmlrpc.client.dumps((), "qrm.version"), sent)
+        fault = fault_of(connection.getresponse().read())
+        connection.close()
+        return int(fault.faultCode) if fault else 200
+
+    server.proxy().user.set_password("operator", "the first password")
+    assert call("127.0.0.2", "the first password") == 200
+    assert [call("127.0.0.3", f"guess {number}") for number in range(12)] == [401] * 10 + [429] * 2
+    server.proxy().user.set_password("operator", "another password")  # so that nothing is remembered
+    assert call("127.0.0.4", "another password") == 429
+    assert call("127.0.0.2", "another password") == 200
