@@ -183,3 +183,17 @@ def test_a_start_killed_late_ends_with_one_guest_that_answers(centre: DataCentre
     centre.daemon.finish("appliance.stop", appliance, {"grace_seconds": 0})
     strike_life(centre, "appliance.remove", appliance, over)
     check_nothing_left(centre)
+
+
+def test_a_planted_orphan_is_counted(centre: DataCentre) -> None:
+    """The control: what these tests find nothing of, they would find."""
+    appliance = centre.start_appliance(networks=())
+    planted = next(path for path in centre.storage.glob("appliance-*"))
+    for suffix, source in (("", planted), (".owner", planted.with_name(f".{planted.name}.owner"))):
+        target = centre.storage / (f".orphan{suffix}" if suffix else "orphan")
+        target.write_bytes(source.read_bytes())
+    centre.give_back(appliance)
+    assert centre.leftovers() == {"volumes": [str(centre.storage / name) for name in (".orphan.owner", "orphan")]}
+    assert [each["external_id"] for each in centre.audit()["orphaned"]] == ["orphan"]
+    centre.daemon.call("audit.leftovers", {"action": "remove", "reason": "planted"})
+    check_nothing_left(centre)

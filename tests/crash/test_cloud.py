@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -24,7 +25,7 @@ USER, CREDIT = "carla", Decimal(1000)
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataCentre]:
     """With the cloud, a user and a mail server."""
     directory: Path = tmp_path_factory.mktemp("cloud")
-    access = lab.up(f"{directory.name}-{directory.parent.name[-8:]}".replace("_", "-")[:20].rstrip("-"))
+    access = lab.up(f"k{os.getpid()}")
     try:
         made = DataCentre(access, directory)
         try:

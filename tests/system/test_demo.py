@@ -157,8 +157,9 @@ def test_without_a_job_and_after_every_kill(tree: Tree) -> None:
         process = tree.start("JOB=0")
         access = tree.wait_up(process)
         admin = login(access, "admin_user", "admin_password")
-        assert {each["state"] for each in admin.plugin.list()} == {"installed"}, victim
-        assert (admin.host.list(), access["cloud_user"]) == ([], "")
+        assert (admin.appliance.list(), admin.cloud.request.list()) == ([], []), victim
+        carla = login(access, "cloud_user", "cloud_password")
+        assert carla.cloud.account.get()["balance"] == "100"
         os.kill(find(process, access), signal.SIGKILL)
         assert process.wait(60) != 0, victim
     assert "daemon: it has ended with SIGKILL" in tree.output.read_text()

@@ -13,6 +13,7 @@ from qrmd.process import run
 from qrmd.testing.daemon import Daemon, Setting
 from qrmd.testing.needs import require
 from qrmd.testing.strikes import Asking, options, settle
+from qrmd.testing.waiting import wait_until
 
 require("qemu-img")
 
@@ -111,3 +112,50 @@ def _refused(asking: Asking) -> CallFailed | None:
     except CallFailed as fault:
         return fault
     return None
+
+
+def test_sixty_of_a_hundred_requests_are_served_and_the_rest_in_order(daemon: Daemon) -> None:
+    """One server each: forty find no resource, and are served first come, first served, as capacity frees."""
+    daemon.run_plugins("cloud")
+    daemon.call("settings.set", {"cloud.approval": "auto"})
+    daemon.call("cloud.user.add", {"name": "carla", "email": "carla@example.org"})
+    daemon.call("cloud.user.set_ccus", "carla", "100000")
+    daemon.call("cloud.user.set_limits", "carla", {})
+    wanted = {"image": "im", "memory_mb": MEMORY_MB, "user": "carla"}
+    asked = [Asking(daemon, "cloud.request.create", wanted, options()) for _ in range(ASKED)]
+    requests = sorted(each.answer(120) for each in asked)
+    wait_for(daemon, {"active": FIT, "no_resource": ASKED - FIT})
+    check_servers(daemon)
+
+    active = listed(daemon, "active")
+    for ident in active[:5]:
+        daemon.finish("cloud.request.deprovision", ident, options())
+    wait_for(daemon, {"active": FIT, "no_resource": ASKED - FIT - 5, "done": 5})
+    approved = {each["id"]: each["approved"] for each in daemon.call("cloud.request.list")}
+    waiting = listed(daemon, "no_resource")
+    served = [ident for ident in listed(daemon, "active") if ident not in active]
+    assert max(approved[ident] for ident in served) <= min(approved[ident] for ident in waiting)
+    check_servers(daemon)
+    assert requests == sorted(approved)
+
+
+def wait_for(daemon: Daemon, wanted: dict[str, int]) -> None:
+    def now() -> Counter[str]:
+        return Counter(each["state"] for each in daemon.call("cloud.request.list"))
+
+    try:
+        wait_until(lambda: now() == wanted, timeout=120, interval=0.5, what=str(wanted))
+    except TimeoutError:
+        raise AssertionError(f"{now()} instead of {wanted}") from None
+
+
+def listed(daemon: Daemon, state: str) -> list[int]:
+    return [each["id"] for each in daemon.call("cloud.request.list", {"where": {"state": state}})]
+
+
+def check_servers(daemon: Daemon) -> None:
+    settle(daemon)
+    active = [each["id"] for each in daemon.call("appliance.list", {"where": {"state": "active"}})]
+    assert len(active) == FIT
+    check_distinct(daemon, active)
+    assert daemon.call("audit.leftovers")["clean"]
