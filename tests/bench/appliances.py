@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,7 +13,7 @@ from tests.bench.child import ask
 from tests.bench.figure import Figure
 from tests.bench.floor import Writer
 from tests.bench.floor import measure as measure_floor
-from tests.bench.inside import Inside
+from tests.bench.inside import Inside, workplace
 from tests.bench.stint import Stint, run_at_once
 
 AT_ONCE = (1, 8, 64)
@@ -41,8 +39,7 @@ async def start_many(inside: Inside, count: int, at_once: int) -> Stint:
 
 async def inside(reactor: Any, options: dict[str, Any]) -> Any:
     """Floor and appliances alternate, so that a busy machine is unjust to neither."""
-    with tempfile.TemporaryDirectory(prefix="qrmd-bench-") as directory:
-        place = Path(directory)
+    with workplace() as place:
         writer = Writer(place / "floor.sqlite", reactor.callFromThread)
         measured = Inside(place, options["plugins"], options["nics"])
         await measured.start()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tests.bench.client import Target, rate
 from tests.bench.figure import Figure
+from tests.bench.inside import workplace
 from tests.bench.servers import serving
 
 VERSION_AIM, GET_AIM = 0.7, 0.5
@@ -17,8 +16,7 @@ VERSION_AIM, GET_AIM = 0.7, 0.5
 def measure(*, quick: bool) -> Iterator[Figure]:
     """Ours and the bare server alternate, so that a busy machine is unjust to neither."""
     seconds = 1.0 if quick else 4.0
-    with tempfile.TemporaryDirectory(prefix="qrmd-bench-") as name:
-        directory = Path(name)
+    with workplace() as directory:
         ours, bare = serving(directory, "daemon_server", active=100), serving(directory, "bare_server")
         with ours as (told, _), bare as (peer, _):
             yield from _compare(told, peer, seconds)

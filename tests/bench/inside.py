@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from qrmd.config import load_config
@@ -34,6 +35,17 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPeZ8BjNu2h1cN4l8vC2Yw5cYp6Yk0rKz3fJ8
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own in it
 
 
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A directory on disk for the state, with one of its name in memory for simulated machines; both go in the end."""
+    with TemporaryDirectory(prefix="qrmd-bench-") as directory:
+        place = Path(directory)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(MEMORY / place.name, ignore_errors=True)
+
+
 class Inside:
     """Hosts and storage are simulated, everything between them and ``dispatch`` is real.
 
@@ -48,8 +60,7 @@ class Inside:
         self._nics = nics
         self._directory = directory
         self._count = 0
-        self._machines = Path(mkdtemp(prefix="qrmd-bench-", dir=MEMORY))
-        write_plugin_config(directory, self._machines)
+        write_plugin_config(directory, MEMORY / directory.name)
         prepared = prepare(load_config(write_config(directory)), directory / "qrmd.toml", deliver)
         self.password = prepared.password
         self.daemon = Daemon(prepared)
@@ -123,7 +134,6 @@ class Inside:
     async def stop(self) -> None:
         """End it; the state stays."""
         await self.daemon.stop()
-        shutil.rmtree(self._machines)
 
 
 def write_config(directory: Path, admin: str = "") -> Path:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tests.bench.calls import target_of
 from tests.bench.client import Target, call
 from tests.bench.figure import Figure
+from tests.bench.inside import workplace
 from tests.bench.servers import serving
 
 FIELDS = ["id", "name", "state", "host_id"]
@@ -23,9 +22,8 @@ TIMES = 5
 def measure(*, quick: bool) -> Iterator[Figure]:
     """Each number of rows has a daemon of its own; appliances are stopped, which makes no difference to a list."""
     for rows in (100, 1000) if quick else (100, 1000, 10_000):
-        directory = tempfile.TemporaryDirectory(prefix="qrmd-bench-")
         active, stopped = min(rows, 1000), max(0, rows - 1000)
-        with directory as name, serving(Path(name), "daemon_server", active=active, stopped=stopped) as (told, _):
+        with workplace() as place, serving(place, "daemon_server", active=active, stopped=stopped) as (told, _):
             tries = [_fetch(target_of(told, "tls"), rows) for _ in range(TIMES)]
         slowest, everything = min(each[0] for each in tries), min(each[1] for each in tries)
         yield Figure("lists", f"{rows:,} rows: slowest page", slowest * 1000, "ms", aim=PAGE_MS)

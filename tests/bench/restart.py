@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sqlite3  # noqa: TID251 - looks at the rows without the daemon
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,7 +18,7 @@ from qrmd.testing.waiting import wait_until
 from tests.bench.child import environment
 from tests.bench.client import Target, call
 from tests.bench.figure import Figure
-from tests.bench.inside import write_config
+from tests.bench.inside import workplace, write_config
 from tests.bench.servers import serving
 
 ACTIVE = 5000
@@ -33,8 +32,7 @@ IN_BETWEEN = "SELECT count(*) FROM appliances WHERE state NOT IN ('active', 'sto
 def measure(*, quick: bool) -> Iterator[Figure]:
     """The daemon that is killed had its work from inside; the one that starts is the real program."""
     active = ACTIVE // 10 if quick else ACTIVE
-    with tempfile.TemporaryDirectory(prefix="qrmd-bench-") as name:
-        directory = Path(name)
+    with workplace() as directory:
         yield Figure("restart", "cold start, nothing there", _cold(directory / "cold"), "s")
         with serving(directory, "daemon_server", active=active, under_way=UNDER_WAY) as (told, process):
             database = directory / "state/qrmd.sqlite"
