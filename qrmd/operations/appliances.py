@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from secrets import token_hex
 from typing import Annotated, Any
 
 from qrmd import events
@@ -26,6 +28,7 @@ from qrmd.store.find import page
 from qrmd.store.observed import Change, note_machines
 from qrmd.store.rows import dump, shape
 from qrmd.store.workflows import live_on
+from qrmd.workflow.plan import Plan
 
 _OPTIONS, _LIST = Options(), ListOptions()
 FIELDS = (
@@ -277,12 +280,25 @@ async def _end(call: Call, operation: str, appliance: Ref, options: StopOptions)
 async def appliance_explain(call: Call, appliance: Any, quantity: Annotated[int, Range(1, 1000)] = 1) -> dict[str, Any]:
     """Where an appliance (id or name) or so many of a spec would go, with a verdict for each candidate host.
 
-    Raises NoCapacity with the number that is missing when they do not all fit.
+    Of a spec it also tells the steps that starting one would take. Raises NoCapacity with the number that is missing
+    when they do not all fit.
     """
     if isinstance(appliance, Mapping):
         spec = convert(ApplianceSpec, {"name": "explained", **appliance}, "spec")
-        return await call.read(_explain_spec, call, spec, quantity)
+        explained = await call.read(_explain_spec, call, spec, quantity)
+        return {**explained, "steps": (await _rehearse(call, spec)).as_dict()["steps"]}
     return await call.read(_explain_known, call, convert(Ref, appliance, "appliance"))
+
+
+async def _rehearse(call: Call, spec: ApplianceSpec) -> Plan:
+    """What starting an appliance of this spec would take, under another name when its own is taken."""
+    create = partial(_add, spec=spec, actor=call.actor.name, reason="explained")
+    try:
+        return await call.core.engine.rehearse("appliance.start", 0, {}, call.actor, create)
+    except Conflict:
+        other = replace(spec, name=f"{spec.name[:40]}-{token_hex(4)}")
+        create = partial(_add, spec=other, actor=call.actor.name, reason="explained")
+        return await call.core.engine.rehearse("appliance.start", 0, {}, call.actor, create)
 
 
 def _explain_known(db: Db, call: Call, ref: int | str) -> dict[str, Any]:

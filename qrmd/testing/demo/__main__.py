@@ -22,7 +22,7 @@ from qrmd.testing.demo.options import DEFAULT_PORTS, Options
     help="Of administration, portal and boot on 127.0.0.1; 0: any.",
 )
 @click.option("--once", is_flag=True, help="End after the job; the last line is one JSON object.")
-@click.option("--no-job", is_flag=True, help="Bring lab and daemon up and act nothing.")
+@click.option("--no-job", is_flag=True, help="Bring lab and daemon up, prepared for orders, and act nothing.")
 @click.option("--tethered", is_flag=True, help="End when the process that started this one ends.")
 def main(directory: Path, lab: str, ports: tuple[int, int, int], *, once: bool, no_job: bool, tethered: bool) -> None:
     """Bring a lab and a daemon up, act the main job in them, and stay up until Ctrl-C."""

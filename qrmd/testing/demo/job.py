@@ -52,12 +52,15 @@ class Job:
         self._admin = admin
         self._scene = Scene(access, self._volumes, directory / "state")
 
+    def prepare(self) -> None:
+        """What anybody needs before the first order. Raises StepFailed with what went wrong."""
+        self._screen.head("The administrator prepares")
+        arrangement.start_plugins(self._admin, self._screen.tell)
+        self.account = arrangement.arrange(self._admin, self._access, self._volumes, self._screen.tell)
+
     def act(self, rpc_url: str, ca_file: Path) -> None:
-        """From an empty daemon to an empty daemon. Raises StepFailed with what went wrong."""
+        """From a prepared daemon back to one. Raises StepFailed with what went wrong."""
         screen, result = self._screen, self.result
-        screen.head("The administrator prepares")
-        arrangement.start_plugins(self._admin, screen.tell)
-        self.account = arrangement.arrange(self._admin, self._access, self._volumes, screen.tell)
         self._scene.remember()
         user = Client(rpc_url, self.account.name, self.account.password, ca_file)
         request = self._order(user)

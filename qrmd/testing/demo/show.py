@@ -89,6 +89,7 @@ class Show:
         access, service, doors = self._set_up()
         admin = Client(f"https://{doors.address('admin')}/rpc", ADMIN, service.password, service.ca_file)
         job = Job(self._screen, access, options.directory, admin)
+        job.prepare()
         if options.job:
             self.result = job.result
             job.act(f"https://{doors.address('admin')}/rpc", service.ca_file)
