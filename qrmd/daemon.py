@@ -112,6 +112,10 @@ class Asking:
         """Arguments in order."""
         return await dispatch(self.core, actor, verb, arguments)
 
+    async def resume(self) -> None:
+        """A plugin was started: workflows of its kinds go on."""
+        await self.core.engine.recover()
+
     def quarantine(self, plugin: str, fault: str) -> None:
         """A hook of a plugin failed."""
         self.core.plugins.quarantine(plugin, fault)
@@ -135,6 +139,7 @@ def build(prepared: Prepared) -> Core:
             prepared.installation,
             config.server.state_dir,
             configuration.plugin_directory(prepared.config_path),
+            asking.resume,
         )
     )
     parts = Parts(

@@ -224,6 +224,8 @@ class Plugins:
             await self._started.take_out(name)
             raise
         self._started.beat(name)
+        if self._parts.resume is not None:
+            await self._parts.resume()
         return Changed(PluginState.STARTED, offered.as_dict(), {})
 
     async def start_enabled(self) -> None:

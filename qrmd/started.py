@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ class PluginParts:
         state_dir: the daemon's; each plugin gets ``plugins/<name>`` in it.
         config_dir: holds ``<name>.toml``.
         ask: calls a verb.
+        resume: takes up workflows that waited for a plugin, after it was started.
     """
 
     store: Store
@@ -48,6 +49,7 @@ class PluginParts:
     installation: str
     state_dir: Path
     config_dir: Path
+    resume: Callable[[], Awaitable[object]] | None = None
 
 
 class Started:

@@ -107,10 +107,7 @@ async def enable_plugin(call: Call, name: Name, options: Options = Options()) ->
 @verb("plugin.start", roles=ADMINISTER, changes=True)
 async def start_plugin(call: Call, name: Name, options: Options = Options()) -> dict[str, Any]:  # noqa: B008
     """Run an enabled or quarantined plugin: its types, verbs and pages appear at once. Returns what appears."""
-    answer = await _change(call, name, options, call.core.plugins.start)
-    if not options.dry_run:
-        await call.core.engine.recover()  # workflows of its kinds that waited for it
-    return answer
+    return await _change(call, name, options, call.core.plugins.start)
 
 
 @verb("plugin.stop", roles=ADMINISTER, changes=True)

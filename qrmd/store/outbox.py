@@ -150,9 +150,7 @@ def requests(db: Db, plugins: Sequence[str], limit: int = 200) -> list[Requested
         "SELECT * FROM requested WHERE plugin IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?",
         (dump(list(plugins)), limit),
     )
-    return [
-        Requested(row["id"], row["plugin"], row["key"], row["verb"], json.loads(row["arguments"])) for row in rows
-    ]
+    return [Requested(row["id"], row["plugin"], row["key"], row["verb"], json.loads(row["arguments"])) for row in rows]
 
 
 def accepted(db: Transaction, ident: int) -> None:

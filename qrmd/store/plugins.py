@@ -167,9 +167,7 @@ def purge(db: Transaction, name: str, actor: str, reason: str) -> list[str]:
     """
     tables = tables_of(db, name)
     row = get(db, name)
-    for view in db.rows(
-        "SELECT name FROM sqlite_master WHERE type = 'view' AND name LIKE ?", (prefix_of(name) + "%",)
-    ):
+    for view in db.rows("SELECT name FROM sqlite_master WHERE type = 'view' AND name LIKE ?", (prefix_of(name) + "%",)):
         db.execute(f'DROP VIEW "{view["name"]}"')
     order = db.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid DESC")
     for table in [each["name"] for each in order if each["name"] in tables]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qrmd.cli.connection import CallFailed
 from qrmd.process import spawn
-from qrmd.testing.daemon import Daemon
+from qrmd.testing.daemon import ENDED, Daemon
 from qrmd.testing.journal import Journal, watch
 from qrmd.testing.waiting import wait_until
 
@@ -117,8 +117,12 @@ def strike(daemon: Daemon, operation: str, reached: Reached, method: str, *argum
 
 
 def strike_workflow(daemon: Daemon, journal: Journal, workflow: int, reached: Reached, timeout: float = 60.0) -> str:
-    """Kill the daemon when a workflow is there; returns what the journal says then. It stays dead."""
-    watch(lambda: reached(journal, workflow), timeout, f"{journal.describe(workflow)} to be where it is to be struck")
+    """Kill the daemon when a workflow is there, or has ended; returns what the journal says then. It stays dead.
+
+    A moment of a millisecond can be missed: see ``Point.was_hit``.
+    """
+    what = f"{journal.describe(workflow)} to be where it is to be struck"
+    watch(lambda: reached(journal, workflow) or journal.state(workflow) in ENDED, timeout, what)
     daemon.kill()
     return journal.describe(workflow)
 
