@@ -219,9 +219,7 @@ def test_a_periodic_that_fails_is_one_event_and_goes_on(loop: Loop, shop: Worksh
 def test_a_migration_may_touch_its_own_tables_only(
     loop: Loop, shop: Workshop, install: Install, statement: str, said: str
 ) -> None:
-    install(
-        "bad", f"@MIGRATIONS()\ndef m001(db):\n    {statement}\nclass Plugin(Base):\n    migrations = MIGRATIONS\n"
-    )
+    install("bad", f"@MIGRATIONS()\ndef m001(db):\n    {statement}\nclass Plugin(Base):\n    migrations = MIGRATIONS\n")
     loop.run(shop.plugins.discover())
     before = tables(shop) - {"_sqlite_migrations"}
     with pytest.raises(PluginFault, match=said):
