@@ -85,7 +85,7 @@ from qrmd.store import secrets
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import transition
-from qrmd.workflow.action import Action, Again, Context, Done, Outcome
+from qrmd.workflow.action import Action, Again, Context, Done, Final, Outcome
 from qrmd.workflow.kinds import Journey, WorkflowKind
 from qrmd.workflow.plan import OnFailure, Owned, Phase, Plan, Step
 
@@ -168,7 +168,7 @@ __all__ = [
     "Db",
     "Done",
     "Edge",
-    "Event",
+    "Event", "Final",
     "Forbidden",
     "Found",
     "Host",

@@ -10,9 +10,9 @@ from qrmd.deployment.lifecycle import Lifecycle
 from qrmd.deployment.places import Reach, storage_of
 from qrmd.deployment.sources import file_digest
 from qrmd.drivers import OwnerTag, StorageDriver, VolumeFacts
-from qrmd.errors import InvalidInput, StepFailed
+from qrmd.errors import InvalidInput
 from qrmd.model import Storage
-from qrmd.workflow.action import Context, Done, Outcome
+from qrmd.workflow.action import Context, Done, Final, Outcome
 
 Args = Mapping[str, Any]
 
@@ -79,8 +79,11 @@ class CopyImage(ImportImage):
         return Done({"size_mb": facts.size_mb})
 
 
-class ResizeImage:
-    """An image's volume is as large as wanted. Arguments: ``storage volume size_mb image``."""
+class ResizeImage(Final):
+    """An image's volume is as large as wanted; shrinking could cut its file system.
+
+    Arguments: ``storage volume size_mb image``.
+    """
 
     name = "core.resize_image"
     timeout = 600.0
@@ -97,7 +100,3 @@ class ResizeImage:
         facts = await self._reach.on_storage(ctx, storage, driver.resize, storage, args["volume"], args["size_mb"])
         await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, "")
         return Done({"size_mb": facts.size_mb})
-
-    async def undo(self, ctx: Context, args: Args) -> Outcome:
-        """A grown image stays grown: shrinking could cut its file system."""
-        raise StepFailed("growing an image is not undone", subject=ctx.subject)

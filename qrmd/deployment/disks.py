@@ -8,8 +8,7 @@ from typing import Any
 
 from qrmd.deployment.places import Reach, storage_of
 from qrmd.drivers import OwnerTag
-from qrmd.errors import StepFailed
-from qrmd.workflow.action import Context, Done, Outcome
+from qrmd.workflow.action import Context, Done, Final, Outcome
 
 Args = Mapping[str, Any]
 
@@ -50,7 +49,7 @@ class ProvideDisk:
         return Done()
 
 
-class WithdrawDisk:
+class WithdrawDisk(Final):
     """A machine may not open a disk any more. Arguments: ``storage``, ``volume``, ``consumer``."""
 
     name = "core.withdraw_disk"
@@ -67,12 +66,8 @@ class WithdrawDisk:
         await self._reach.on_storage(ctx, storage, driver.unexport, storage, args["volume"], args["consumer"])
         return Done()
 
-    async def undo(self, ctx: Context, args: Args) -> Outcome:
-        """Stop plans never compensate."""
-        raise StepFailed("withdrawing a disk is not undone", subject=ctx.subject)
 
-
-class RemoveDisk:
+class RemoveDisk(Final):
     """A disk is gone. Arguments: ``storage``, ``volume``."""
 
     name = "core.remove_disk"
@@ -88,7 +83,3 @@ class RemoveDisk:
         driver = self._reach.deployment(storage)
         await self._reach.on_storage(ctx, storage, driver.remove, storage, args["volume"])
         return Done()
-
-    async def undo(self, ctx: Context, args: Args) -> Outcome:
-        """Removals never compensate."""
-        raise StepFailed("a removed disk does not come back", subject=ctx.subject)

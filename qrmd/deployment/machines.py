@@ -12,7 +12,7 @@ from qrmd.deployment.places import Reach, host_of
 from qrmd.deployment.seed import build_seed
 from qrmd.drivers import Attachment, MachineDisk, MachineNic, MachineSpec, MachineState, OwnerTag
 from qrmd.errors import StepFailed
-from qrmd.workflow.action import Again, Context, Done, Outcome
+from qrmd.workflow.action import Again, Context, Done, Final, Outcome
 
 Args = Mapping[str, Any]
 
@@ -139,7 +139,7 @@ class AwaitAnswer:
         return Done()
 
 
-class ShutDown:
+class ShutDown(Final):
     """The machine is off: the guest is asked, and when it does not listen the plug is pulled.
 
     Arguments: ``host``, ``uuid``, ``grace`` (seconds the guest gets). Publishes ``off``.
@@ -166,12 +166,8 @@ class ShutDown:
             await self._reach.on_host(ctx, host, driver.shutdown, host, args["uuid"])
         return Again(0.25, "waiting for the guest to power off")
 
-    async def undo(self, ctx: Context, args: Args) -> Outcome:
-        """Stop plans never compensate."""
-        raise StepFailed("a shut down is not undone", subject=ctx.subject)
 
-
-class UndefineMachine:
+class UndefineMachine(Final):
     """Its host knows nothing of the machine any more. Arguments: ``host``, ``uuid``."""
 
     name = "core.undefine_machine"
@@ -187,10 +183,6 @@ class UndefineMachine:
         driver = self._reach.virtualization(host)
         await self._reach.on_host(ctx, host, driver.undefine, host, args["uuid"])
         return Done()
-
-    async def undo(self, ctx: Context, args: Args) -> Outcome:
-        """Stop plans never compensate."""
-        raise StepFailed("an undefined machine does not come back", subject=ctx.subject)
 
 
 class PowerAgain(PowerOn):

@@ -119,10 +119,14 @@ class Connections:
         link = self._links.get(host.uri)
         if link is None:
             return
+        with self._lock:
+            idle, link.idle = link.idle, []  # libvirt does not see at once that their socket is gone
         if link.tunnel is not None:
             link.tunnel.close()
         if link.peer is not None:
             cut(link.peer)
+        for connection in idle:
+            connection.close()
 
     def close(self) -> None:
         """End everything."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from qrmd.errors import StepFailed
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -93,3 +95,13 @@ class Action(Protocol):
     async def undo(self, ctx: Context, args: Mapping[str, Any]) -> Outcome:
         """Make it not so. ``Again`` is allowed."""
         ...
+
+
+class Final:
+    """Base of actions whose plans never compensate: what they did does not come back."""
+
+    name: str
+
+    async def undo(self, ctx: Context, args: Mapping[str, Any]) -> Outcome:  # noqa: ARG002 - an action's signature
+        """Refused: it is never asked for by a plan that goes one way."""
+        raise StepFailed(f"{self.name} is not undone", subject=ctx.subject)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qrmd.api import Again, Context, Done, NoCapacity, Outcome, QrmdError, Services, StepFailed, events, now_us
+from qrmd.api import Again, Context, Done, Final, NoCapacity, Outcome, QrmdError, Services, StepFailed, events, now_us
 from qrmd.api import Transaction as Tx
 from qrmd_cloud import children
 from qrmd_cloud.children import ADD, REMOVE, START, Core, Progress
@@ -116,7 +116,7 @@ class MakeServers:
         return found
 
 
-class RemoveServers:
+class RemoveServers(Final):
     """No appliance of a request is left. Arguments: ``request``."""
 
     name = "cloud.remove_servers"
@@ -130,10 +130,6 @@ class RemoveServers:
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Stop and remove all, side by side."""
         return await _all_gone(self._core, ctx, args["request"], self._grace)
-
-    async def undo(self, ctx: Context, args: Args) -> Outcome:  # noqa: ARG002 - an action's signature
-        """Never compensated."""
-        raise StepFailed("servers that were given back do not come back", subject=ctx.subject)
 
 
 async def _all_gone(core: Core, ctx: Context, request_id: int, grace_seconds: int) -> Outcome:
