@@ -17,6 +17,7 @@ def group_of(path: Path) -> str:
     return "/".join(relative.parts[:2]) if relative.parts[0] == "plugins" else str(relative)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give each test its group, and put slow groups first; without pytest-xdist only the order changes."""
     items.sort(key=lambda item: not group_of(item.path).startswith(SLOWEST))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from qrmd.testing.needs import require
 from qrmd_kvm.config import Config
 from qrmd_kvm.driver import KvmDriver
 
-LAB = "kvm-tests"
+LAB = f"kvm-{os.getpid()}"
 
 
 @pytest.fixture(scope="session")
