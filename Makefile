@@ -45,7 +45,7 @@ check-lint:
 test:
 	@$(BOOTSTRAP) --for test
 	@$(MAKE) --no-print-directory check-lint
-	@exec $(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST)
+	@exec $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 bench:
 	@$(BOOTSTRAP) --for demo
