@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from qrmd.errors import Conflict, NoCapacity
-from qrmd.model import Appliance, ApplianceView, Host, Image, ImageView, Network, Storage
+from qrmd.model import Appliance, ApplianceView, Host, Image, ImageView, Storage
 from qrmd.placement import Requirement, explain, rank, shortage
 from qrmd.registries import Registries
 from qrmd.states import ApplianceState as A
@@ -369,8 +369,3 @@ def _no_host(requirement: Requirement, candidates: int, missing: Mapping[str, in
     lacking = ", ".join(f"{amount} {what}" for what, amount in missing.items())
     wanted = f"{requirement.cpus} cpus and {requirement.memory_mb} MiB"
     return f"none of {candidates} hosts fits {wanted}" + (f"; the nearest lacks {lacking}" if lacking else "")
-
-
-def networks_of(view: ApplianceView) -> list[Network]:
-    """The networks an appliance is on."""
-    return [each.network for each in view.nics]
