@@ -16,8 +16,8 @@ from qrmd.model import Actor
 from qrmd.operations.call import Call, dispatch
 from qrmd.operations.registry import Registry
 from qrmd.outbox import Outbox
-from qrmd.plugins import Plugins
-from qrmd.registries import Registries
+from qrmd.plugins.lifecycle import Plugins
+from qrmd.plugins.registries import Registries
 from qrmd.settings import Settings
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Transaction

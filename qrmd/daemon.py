@@ -46,11 +46,11 @@ from qrmd.notify import inherited, notify
 from qrmd.operations.call import dispatch
 from qrmd.operations.registry import Verb, collect
 from qrmd.outbox import Outbox
-from qrmd.plugins import Plugins
+from qrmd.plugins.lifecycle import Plugins
+from qrmd.plugins.registries import Registries
+from qrmd.plugins.started import PluginParts
 from qrmd.preparation import Prepared, prepare
-from qrmd.registries import Registries
 from qrmd.settings import Settings
-from qrmd.started import PluginParts
 from qrmd.threads import Lanes
 from qrmd.watchdog import Watchdog
 from qrmd.web.health import handlers, liveness

@@ -81,8 +81,8 @@ def check_config(file: Path) -> None:
 
 def _config_types() -> dict[str, type]:
     """The configuration of each installed plugin that can be imported."""
-    from qrmd import distributions  # noqa: PLC0415 - imports the plugins, and all that they need
     from qrmd.errors import PluginFault  # noqa: PLC0415
+    from qrmd.plugins import distributions  # noqa: PLC0415 - imports the plugins, and all that they need
 
     found: dict[str, type] = {}
     for name, installed in distributions.find_installed().items():

@@ -53,10 +53,7 @@ def _import(driver: StorageDriver, storage: Storage, tag: OwnerTag, args: Args) 
     digest = file_digest(path)
     if args["sha256"] and digest != args["sha256"]:
         raise InvalidInput(f"its SHA-256 is {digest}, not {args['sha256']}", subject=str(path))
-    present = driver.find(storage, args["volume"])
-    if present is None or not present.complete:
-        present = driver.import_file(storage, args["volume"], path, args["format"], tag)
-    return present, digest
+    return driver.import_file(storage, args["volume"], path, args["format"], tag), digest
 
 
 class CopyImage(ImportImage):

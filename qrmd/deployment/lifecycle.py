@@ -10,7 +10,7 @@ from typing import Any
 from qrmd.errors import Conflict, NoCapacity
 from qrmd.model import Appliance, ApplianceView, Host, Image, ImageView, Storage
 from qrmd.placement import Requirement, explain, rank, shortage
-from qrmd.registries import Registries
+from qrmd.plugins.registries import Registries
 from qrmd.states import ApplianceState as A
 from qrmd.states import ImageState as I
 from qrmd.states import ResourceState

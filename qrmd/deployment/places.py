@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from qrmd.drivers import StorageDriver, VirtualizationDriver
 from qrmd.errors import StepFailed
 from qrmd.model import Host, Storage
-from qrmd.registries import Registries
+from qrmd.plugins.registries import Registries
 from qrmd.states import HostState
 from qrmd.store.database import Store
 from qrmd.store.hosts import find as find_host

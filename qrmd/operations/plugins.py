@@ -13,7 +13,7 @@ from qrmd.names import shown
 from qrmd.operations.call import Call
 from qrmd.operations.registry import ADMINISTER, LOOK, verb
 from qrmd.operations.schema import Length, ListOptions, Options, Range
-from qrmd.plugins import Changed
+from qrmd.plugins.lifecycle import Changed
 from qrmd.states import PLUGIN_EDGES, PluginState
 from qrmd.store import outbox, plugins
 from qrmd.store.connection import Db, Transaction

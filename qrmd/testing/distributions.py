@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from qrmd.distributions import GROUP
+from qrmd.plugins.distributions import GROUP
 
 
 def write_distribution(site: Path, name: str, package: str, source: str, *, version: str = "1.0") -> None:

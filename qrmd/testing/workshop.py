@@ -12,9 +12,9 @@ from qrmd.operations import plugins as plugin_verbs
 from qrmd.operations.call import dispatch
 from qrmd.operations.registry import Registry, collect
 from qrmd.outbox import Outbox
-from qrmd.plugins import Plugins
-from qrmd.registries import Registries
-from qrmd.started import PluginParts
+from qrmd.plugins.lifecycle import Plugins
+from qrmd.plugins.registries import Registries
+from qrmd.plugins.started import PluginParts
 from qrmd.store import migrations, outbox
 from qrmd.store.connection import Transaction
 from qrmd.store.database import Store

@@ -83,7 +83,7 @@ def test_hooks_are_called_in_one_place() -> None:
     """Pluggy has a home."""
     homes = {"qrmd/hooks/specs.py", "qrmd/hooks/calls.py"}
     users = {relative(path) for path in SOURCES if "pluggy" in imported(path)}
-    assert users <= homes | {"qrmd/plugins.py"}
+    assert users <= homes
 
 
 def test_programs_are_spawned_in_one_place() -> None:

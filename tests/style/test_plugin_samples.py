@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qrmd.config import load_plugin_config, read_toml
-from qrmd.distributions import find_installed
+from qrmd.plugins.distributions import find_installed
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 NAMES = sorted(path.parent.name for path in PLUGINS.glob("*/pyproject.toml"))

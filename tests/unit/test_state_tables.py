@@ -8,7 +8,7 @@ import pytest
 
 from qrmd.deployment.lifecycle import Lifecycle
 from qrmd.errors import Conflict
-from qrmd.registries import Registries
+from qrmd.plugins.registries import Registries
 from qrmd.states import MACHINES, is_allowed
 from qrmd.store import migrations
 from qrmd.store.capacity import Capacity

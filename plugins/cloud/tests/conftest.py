@@ -33,10 +33,10 @@ from qrmd.model import Actor
 from qrmd.operations.call import dispatch
 from qrmd.operations.registry import collect
 from qrmd.outbox import Outbox
-from qrmd.plugins import Plugins
-from qrmd.registries import Registries
+from qrmd.plugins.lifecycle import Plugins
+from qrmd.plugins.registries import Registries
+from qrmd.plugins.started import PluginParts
 from qrmd.settings import Settings
-from qrmd.started import PluginParts
 from qrmd.store import migrations
 from qrmd.store.capacity import Capacity
 from qrmd.store.database import Store

@@ -200,9 +200,9 @@ class DirDriver:
                 standing = directory.standing(volume)
                 if standing is Standing.FOREIGN:
                     raise not_ours(volume)
+                directory.sweep(volume)
                 if standing is Standing.OURS:
                     return _same(directory, volume, tag)
-                directory.sweep(volume)
                 part, descriptor = directory.part(volume)
             try:
                 fmt = fill(directory, part, descriptor)

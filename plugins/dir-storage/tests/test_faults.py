@@ -381,3 +381,21 @@ def test_a_storage_that_is_away_is_named(driver: DirDriver, storage: Storage) ->
         driver.usage(away)
     with pytest.raises(StepFailed, match="away"):
         driver.owned(away, INSTALLATION)
+
+
+def test_what_a_cut_after_the_publication_left_is_swept_by_the_next_attempt(
+    driver: DirDriver, storage: Storage, make_image: MakeImage
+) -> None:
+    place = Path(storage.location)
+    image = make_image("raw", 4)
+    for suffix, again in {
+        "0": lambda: driver.import_file(storage, "base", image, "raw", BASE_TAG),
+        "1": lambda: driver.copy(storage, "other", "base", 4, BASE_TAG),
+        "2": lambda: driver.clone(storage, "other", "base", 4, BASE_TAG),
+    }.items():
+        driver.import_file(storage, "base", image, "raw", BASE_TAG)
+        driver.import_file(storage, "other", image, "raw", BASE_TAG)
+        os.link(place / "base", place / f".base.{INSTALLATION}.{suffix * 32}.part")
+        os.link(place / ".base.owner", place / f".base.{INSTALLATION}.{'f' * 32}.part")
+        again()
+        assert files(storage) == {"base", ".base.owner", "other", ".other.owner"}

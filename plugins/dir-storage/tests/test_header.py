@@ -20,7 +20,7 @@ LIMIT_MB = 1 << 20
 def make(directory: Path, *arguments: str) -> Path:
     require("qemu-img")
     path = directory / "image"
-    run(["qemu-img", "create", "-q", *arguments[:-1], str(path), arguments[-1]], timeout=20, cwd=directory)
+    run(["qemu-img", "create", "-q", *arguments[:-1], str(path), arguments[-1]], timeout=120, cwd=directory)
     return path
 
 

@@ -11,17 +11,17 @@ from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 
 from qrmd.api import Plugin
 from qrmd.clock import SECOND, now_us
-from qrmd.distributions import Installed, find_installed, in_order
 from qrmd.drivers import Found
 from qrmd.errors import Conflict, InvalidInput, NotFound, PluginFault
 from qrmd.names import shown
-from qrmd.registries import Offered
-from qrmd.services import Running
-from qrmd.started import BUILT_IN, PluginParts, Started
+from qrmd.plugins.distributions import Installed, find_installed, in_order
+from qrmd.plugins.registries import Offered
+from qrmd.plugins.services import Running
+from qrmd.plugins.started import BUILT_IN, PluginParts, Started
+from qrmd.plugins.turns import one_at_a_time
 from qrmd.states import PluginState
 from qrmd.store import plugins as rows
 from qrmd.store.connection import Db
-from qrmd.turns import one_at_a_time
 from qrmd.watchdog import take_culprit
 
 log = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from typing import Any
 
 from qrmd import config
 from qrmd.api import Plugin
-from qrmd.distributions import Installed
 from qrmd.errors import PluginFault
 from qrmd.hooks.calls import Hooks
 from qrmd.outbox import Outbox
-from qrmd.registries import NAMES, Offered, Registries
-from qrmd.services import Ask, PluginServices, Running
+from qrmd.plugins.distributions import Installed
+from qrmd.plugins.registries import NAMES, Offered, Registries
+from qrmd.plugins.services import Ask, PluginServices, Running
 from qrmd.store.database import Store
 from qrmd.threads import Lanes
 from qrmd.timers import Timers
