@@ -70,8 +70,9 @@ class _Link:
 class Connections:
     """The connections of one driver, by URI. Thread-safe."""
 
-    def __init__(self, open_seconds: float = OPEN_SECONDS) -> None:
+    def __init__(self, open_seconds: float = OPEN_SECONDS, shake_hands: Callable[..., Peer] = probe) -> None:
         self._open_seconds = open_seconds
+        self._shake_hands = shake_hands
         self._lock = threading.Lock()
         self._links: dict[str, _Link] = {}
 
@@ -178,7 +179,7 @@ class Connections:
             if link.tunnel is not None:
                 link.tunnel.open(self._open_seconds)
             socket = link.tunnel.socket if link.tunnel else ""
-            link.peer = peer = probe(socket or link.target.address(), self._open_seconds)
+            link.peer = peer = self._shake_hands(socket or link.target.address(), self._open_seconds)
             return self._enter(host, link.target.libvirt_uri(socket), peer)
         except Unreachable as error:
             raise Unreachable(error.message, subject=f"host:{host.name}", hint=error.hint) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from defusedxml import ElementTree as SafeET
@@ -15,8 +16,10 @@ SLOW_NAME_SECONDS = 2.0
 _CLOCK_FILE = "clock"
 _KIB = 1024
 
+Now = Callable[[], float]
 
-def read_facts(connection: Any, shelf: Shelf, max_skew: float, without_kvm: str) -> HostFacts:
+
+def read_facts(connection: Any, shelf: Shelf, max_skew: float, without_kvm: str, now: Now = time.time) -> HostFacts:
     """Identity, size and problems.
 
     Args:
@@ -24,6 +27,7 @@ def read_facts(connection: Any, shelf: Shelf, max_skew: float, without_kvm: str)
         shelf: our pool there, for looking at the host's clock.
         max_skew: seconds that its clock may differ.
         without_kvm: why KVM is not used; empty: it is, or nobody asked.
+        now: our own clock, seconds since 1970.
     """
     began = time.monotonic()
     hostname = connection.getHostname()
@@ -37,15 +41,15 @@ def read_facts(connection: Any, shelf: Shelf, max_skew: float, without_kvm: str)
         memory_mb=connection.getMemoryStats(-1)["total"] // _KIB,
         version=f"{version}, without KVM: {without_kvm}" if without_kvm else version,
         machine_uuid=SafeET.fromstring(connection.getCapabilities()).findtext("host/uuid") or "",
-        problems=tuple(_problems(hostname, took, library, read_skew(shelf), max_skew)),
+        problems=tuple(_problems(hostname, took, library, read_skew(shelf, now), max_skew)),
     )
 
 
-def read_skew(shelf: Shelf) -> float:
+def read_skew(shelf: Shelf, now: Now) -> float:
     """Seconds by which the host's clock is ahead of ours; no call of libvirt tells the time, a new file does."""
-    before = time.time()
+    before = now()
     shelf.write(_CLOCK_FILE, b"")
-    after = time.time()
+    after = now()
     theirs = shelf.written_at(_CLOCK_FILE) or before
     shelf.remove(_CLOCK_FILE)
     return min(theirs - before, 0.0) or max(theirs - after, 0.0)

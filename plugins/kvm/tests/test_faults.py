@@ -22,6 +22,7 @@ from qrmd.api import (
     OutcomeUnknown,
     StepFailed,
 )
+from qrmd.libvirt import Connections
 from qrmd.libvirt.wire import Address, Peer, probe
 from qrmd.process import run
 from qrmd.testing.contracts.virtualization import INSTALLATION
@@ -194,19 +195,18 @@ class TestMute:
                 end_within(config.open_seconds, call, StepFailed)
 
     def test_silence_between_handshake_and_opening_is_bounded(
-        self, host: Host, access: LabAccess, config: Config, monkeypatch: pytest.MonkeyPatch
+        self, host: Host, access: LabAccess, config: Config
     ) -> None:
         def probe_then_freeze(address: Address, seconds: float) -> Peer:
             peer = probe(address, seconds)
             hypervisor.freeze_libvirtd(access)
             return peer
 
-        monkeypatch.setattr("qrmd.libvirt.connection.probe", probe_then_freeze)
-        driver = KvmDriver(INSTALLATION, config)
-        error = end_within(config.open_seconds, lambda: driver.load(host), StepFailed)
+        connections = Connections(config.open_seconds, probe_then_freeze)
+        error = end_within(config.open_seconds, lambda: connections.open(host), StepFailed)
         assert "did not open" in str(error)
-        monkeypatch.undo()
         hypervisor.thaw_libvirtd(access)
+        driver = KvmDriver(INSTALLATION, config)
         assert driver.load(host).memory_free_mb > 0
         driver.close()
 

@@ -15,6 +15,7 @@ import libvirt
 import pytest
 
 from qrmd.api import Host, MachineState, StepFailed
+from qrmd.libvirt import Connections, open_shelf
 from qrmd.process import Process, run, spawn
 from qrmd.testing.contracts.virtualization import INSTALLATION, OTHER_INSTALLATION
 from qrmd.testing.lab import LabAccess
@@ -22,6 +23,7 @@ from qrmd.testing.needs import require
 from qrmd.testing.waiting import wait_until
 from qrmd_kvm.config import Config
 from qrmd_kvm.driver import KvmDriver
+from qrmd_kvm.facts import read_facts
 from qrmd_kvm.seed import read_seed
 
 from .conftest import Specs
@@ -81,10 +83,12 @@ def test_host_without_faults_has_no_problems(driver: KvmDriver, host: Host) -> N
     assert facts.machine_uuid
 
 
-def test_wrong_clock_is_reported(driver: KvmDriver, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.time
-    monkeypatch.setattr("qrmd_kvm.facts.time.time", lambda: now() + 3600)
-    (problem,) = driver.check(host).problems
+def test_wrong_clock_is_reported(host: Host, config: Config) -> None:
+    connections = Connections(config.open_seconds)
+    with connections.call(host, "look", config.change_seconds) as connection:
+        shelf = open_shelf(connection, INSTALLATION, config.directory)
+        (problem,) = read_facts(connection, shelf, 5, "", lambda: time.time() + 3600).problems
+    connections.close()
     assert "clock" in problem
     assert "3600" in problem
 
