@@ -128,6 +128,8 @@ class Server:
         name = check_mac(mac).replace(":", "-")
         files = (self.places.hosts / name, self.places.names / name)
         there = [path for path in files if path.exists()]
+        for path in files:
+            _hidden(path).unlink(missing_ok=True)  # a kill in the middle of a reservation left it
         for path in there:
             path.unlink()
         if there:
@@ -187,7 +189,7 @@ def _write(path: Path, text: str) -> str:
     before = _read(path) if path.exists() else None
     if before == text:
         return "same"
-    hidden = path.with_name(f".{path.name}")
+    hidden = _hidden(path)
     descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -195,6 +197,10 @@ def _write(path: Path, text: str) -> str:
         os.fsync(file.fileno())
     hidden.replace(path)
     return "new" if before is None else "replaced"
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}")
 
 
 def _read(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from qrmd.model import Network
@@ -72,3 +73,18 @@ def test_undo_takes_the_reservation_back(agent: Any, network: Network) -> None:
     settle(Reserve(remote).do, args)
     assert settle(Reserve(remote).undo, args) == Done()
     assert agent.call("auditor", "owned", "network:1") == []
+
+
+def test_undo_takes_back_a_reservation_cut_off_in_the_middle_of_a_file(
+    agent: Any, network: Network, state_dir: Path
+) -> None:
+    remote: Any = Remote(agent)
+    row = dataclasses.asdict(network) | {"dns": list(network.dns)}
+    args = {"network": row, "mac": MAC, "address": "10.9.1.15", "hostname": "web-1"}
+    settle(Reserve(remote).do, args)
+    written = [path for path in state_dir.rglob(MAC.replace(":", "-")) if path.is_file()]
+    assert len(written) == 2
+    for path in written:
+        path.rename(path.with_name(f".{path.name}"))
+    assert settle(Reserve(remote).undo, args) == Done()
+    assert [path for place in written for path in place.parent.iterdir()] == []
