@@ -18,16 +18,28 @@ _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-
 
 
 def check_name(value: str, what: str = "name") -> str:
-    """Lower-case letters, digits, ``-`` and ``.``, 1 to 63 characters, no ``..``.
+    """Lower-case letters, digits, ``-`` and ``.``, 1 to 63 characters, no ``..``, not digits only.
 
     Raises:
         InvalidInput: otherwise.
     """
+    refuse_digits(value, what)
     if not _NAME.fullmatch(value) or ".." in value:
         raise InvalidInput(
             f"{what} {shown(value)} is not allowed",
             hint="use 1 to 63 of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit",
         )
+    return value
+
+
+def refuse_digits(value: str, what: str = "name") -> str:
+    """What stands beside ids must not look like one: objects are named by id or by name.
+
+    Raises:
+        InvalidInput: it is digits only.
+    """
+    if value.isdecimal():
+        raise InvalidInput(f"{what} {shown(value)} would be taken for an id", hint="add a letter to it")
     return value
 
 

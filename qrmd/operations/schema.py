@@ -72,7 +72,7 @@ class ListOptions:
 
 
 Ref = int | str
-"""An object by id or by name."""
+"""An object by id or by name. Names are never digits only, so digits are an id, also as text."""
 
 MAX_TEXT = 16_384
 LARGEST = 2**63 - 1
@@ -181,12 +181,17 @@ def _union(members: tuple[Any, ...]) -> Convert:
         if len(converters) == 1:
             return converters[0](value, path)
         if set(members) == {int, str}:
-            return (
-                _integer(value, path) if isinstance(value, int) and not isinstance(value, bool) else _text(value, path)
-            )
+            return _reference(value, path)
         raise _wrong(path, "something else", value)
 
     return convert_any
+
+
+def _reference(value: Any, path: str) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _integer(value, path)
+    text = _text(value, path)
+    return _integer(text, path) if text.isascii() and text.isdecimal() else text
 
 
 def _enum(enum: type[Enum]) -> Convert:

@@ -15,7 +15,9 @@ from qrmd.errors import InvalidInput
 from qrmd.testing.daemon import Daemon
 from qrmd.testing.sites import password_of, running_sites
 
-HOSTILE = ['a"b', "a'b", "a\nb", "a;b", "../x", "x" * 10_000, "", "A", "-a", "a..b", "ä", "a b", "a\tb", "<a>", "a%s"]
+HOSTILE = [
+    'a"b', "a'b", "a\nb", "a;b", "../x", "x" * 10_000, "", "A", "-a", "a..b", "ä", "a b", "a\tb", "<a>", "a%s", "12",
+]  # fmt: skip
 REFUSED = {400, 403, 404, 409, 412, 507}
 NETWORK = {"name": "m", "bridge": "br9", "cidr": "10.99.0.0/24"}
 APPLIANCES: list[dict[str, Any]] = [

@@ -10,6 +10,7 @@ from qrmd.api import (
     ADMINISTER,
     CLOUD_USE,
     Call,
+    Check,
     Db,
     InvalidInput,
     Length,
@@ -18,6 +19,7 @@ from qrmd.api import (
     Range,
     Transaction,
     events,
+    names,
     verb,
 )
 from qrmd_cloud import money
@@ -25,6 +27,8 @@ from qrmd_cloud.model import Product, ProductKind
 from qrmd_cloud.store import products, rows
 
 Id = Annotated[int, Range(1, 2**53)]
+Word = Annotated[str, Length(63), Check(names.refuse_digits)]
+Title = Annotated[str, Length(100), Check(names.refuse_digits)]
 MOST_PER_HOUR = 10**6 * money.MICRO
 NAMED = frozenset({ProductKind.TYPE, ProductKind.IMAGE})
 FLAT = NAMED | {ProductKind.HA}
@@ -46,9 +50,9 @@ class NewProduct:
 
     kind: ProductKind
     price: Annotated[str, Length(24)]
-    value: Annotated[str, Length(63)] = ""
+    value: Word = ""
     unit: Annotated[int, Range(1, 2**31)] = 1
-    name: Annotated[str, Length(100)] = ""
+    name: Title = ""
     enabled: bool = True
 
 
@@ -58,7 +62,7 @@ class ProductChange:
 
     price: Annotated[str, Length(24)] | None = None
     unit: Annotated[int, Range(1, 2**31)] | None = None
-    name: Annotated[str, Length(100)] | None = None
+    name: Title | None = None
     enabled: bool | None = None
 
 
