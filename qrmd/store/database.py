@@ -45,6 +45,10 @@ class _Member:
     error: BaseException | None = None
 
 
+class _DisturbedError(Exception):
+    """A member of a group without savepoints failed."""
+
+
 @dataclass(slots=True)
 class Counters:
     """What the metrics page shows of the writer."""
@@ -71,6 +75,7 @@ class Store:
         self._deliver = deliver
         self._watcher: Callable[[int], None] | None = None
         self._newest_event = 0
+        self._trusting = True
         self._ballast = path.with_name(path.name + ".ballast")
         self._queue: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
@@ -201,7 +206,7 @@ class Store:
         if self.disk_full:
             self._look_for_space()
         try:
-            self._attempt(group)
+            self._attempt_together(group)
         except sqlite3.Error as error:
             self._abandon()
             if _is_full(error):
@@ -209,10 +214,26 @@ class Store:
             self._replay(group)
         self._after_commit()
 
+    def _attempt_together(self, group: list[_Member]) -> None:
+        """Without savepoints, which cost as much as small members do, until a member fails.
+
+        Then all of it is rolled back and run again with them; the group after that has them at once.
+        """
+        trusting, self._trusting = self._trusting and not self.disk_full, True
+        if trusting:
+            try:
+                self._attempt(group, self._trust_member)
+            except _DisturbedError:
+                self._abandon()
+            else:
+                return
+        self._attempt(group, self._run_member)
+        self._trusting = all(member.error is None for member in group)
+
     def _replay(self, group: list[_Member]) -> None:
         for member in group:
             try:
-                self._attempt([member])
+                self._attempt([member], self._run_member)
             except sqlite3.Error as error:
                 self._abandon()
                 member.error = Unavailable(
@@ -221,16 +242,27 @@ class Store:
                     hint="make space on its file system; the daemon goes on by itself",
                 )
 
-    def _attempt(self, group: list[_Member]) -> None:
+    def _attempt(self, group: list[_Member], run: Callable[[_Member], None]) -> None:
         started = time.monotonic()
         self._connection.execute("BEGIN IMMEDIATE")
         for member in group:
-            self._run_member(member)
+            run(member)
         self._connection.execute("COMMIT")
         self._tx.committed()
         self.counters.commits += 1
         self.counters.members += len(group)
         self.counters.seconds += time.monotonic() - started
+
+    def _trust_member(self, member: _Member) -> None:
+        """Raises _DisturbedError when the group must be run again with savepoints."""
+        began = time.monotonic()
+        try:
+            member.result = member.function(self._tx, *member.args)
+        except Exception as error:
+            raise _DisturbedError from error
+        if not self._connection.in_transaction:
+            raise _DisturbedError
+        self._note_time(member, began)
 
     def _run_member(self, member: _Member) -> None:
         member.error = None
@@ -255,6 +287,9 @@ class Store:
             if isinstance(error, sqlite3.Error) and _is_full(error):
                 raise
         self._connection.execute("RELEASE member")
+        self._note_time(member, began)
+
+    def _note_time(self, member: _Member, began: float) -> None:
         spent = time.monotonic() - began
         if spent > SLOW_MEMBER:
             self.counters.slow += 1
