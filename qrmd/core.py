@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from qrmd.auth import Authenticator
 from qrmd.backups import Backups
 from qrmd.deployment.lifecycle import Lifecycle
-from qrmd.deployment.places import Reach
+from qrmd.deployment.reach import Reach
 from qrmd.hooks.calls import Hooks
 from qrmd.model import Actor
 from qrmd.operations.call import Call, dispatch

@@ -33,8 +33,8 @@ from qrmd.backups import Backups
 from qrmd.config import Config
 from qrmd.core import Core
 from qrmd.deployment.lifecycle import Lifecycle
-from qrmd.deployment.places import Reach, host_lane_driver
 from qrmd.deployment.plugin import CorePlugin
+from qrmd.deployment.reach import Reach, host_lane_driver
 from qrmd.errors import ConfigInvalid, QrmdError
 from qrmd.hooks.calls import Hooks
 from qrmd.hooks.registered import Periodic
@@ -125,7 +125,7 @@ def build(prepared: Prepared) -> Core:
     """Construct and wire the parts that verbs reach; nothing runs yet."""
     config, store = prepared.config, prepared.store
     asking, registries, lanes = Asking(), Registries(), Lanes(deliver)
-    reach, hooks = Reach(registries), Hooks(asking.quarantine)
+    reach, hooks = Reach(registries, lanes, reactor), Hooks(asking.quarantine)
     outbox = Outbox(store, asking.by_name, reactor, deliver)
     plugins = Plugins(
         PluginParts(
@@ -178,7 +178,6 @@ def build_in(prepared: Prepared, core: Core) -> tuple[CorePlugin, Monitor]:
     """The core's own plugin, and the monitor that it runs."""
     monitor = Monitor(
         core.store,
-        core.lanes,
         core.reach,
         core.capacity,
         deliver,

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from qrmd.deployment.places import Reach
+from qrmd.deployment.reach import Reach
 from qrmd.drivers import MachineInfo, MachineState
 from qrmd.errors import QrmdError
 from qrmd.model import Host
@@ -16,7 +16,6 @@ from qrmd.states import HostState
 from qrmd.store import hosts, observed
 from qrmd.store.capacity import Capacity
 from qrmd.store.database import Store
-from qrmd.threads import Lanes
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,6 @@ class Monitor:
     def __init__(
         self,
         store: Store,
-        lanes: Lanes,
         reach: Reach,
         capacity: Capacity,
         deliver: Callable[[Callable[[], None]], Any],
@@ -45,7 +43,6 @@ class Monitor:
         installation: str,
     ) -> None:
         self._store = store
-        self._lanes = lanes
         self._reach = reach
         self._capacity = capacity
         self._deliver = deliver
@@ -71,11 +68,11 @@ class Monitor:
     async def _poll(self, host: Host) -> None:
         self._busy.add(host.id)
         try:
-            driver = self._reach.virtualization(host)
+            there = self._reach.ask_host(host)
             expected = await self._store.read(observed.expected, host.id)  # before the look: what comes later is new
-            seen = await self._call(host, driver.machines, host, self._installation)
+            seen = await there.call(there.driver.machines, self._installation)
             if host.id not in self._watches:
-                self._watches[host.id] = await self._call(host, driver.watch, host, self._noticed)
+                self._watches[host.id] = await there.call(there.driver.watch, self._noticed)
         except QrmdError as error:
             await self._missed(host, error)
         else:
@@ -85,11 +82,6 @@ class Monitor:
             await self._note(expected, {each.uuid: each for each in seen})
         finally:
             self._busy.discard(host.id)
-
-    async def _call(self, host: Host, function: Callable[..., Any], *args: Any) -> Any:
-        if self._reach.virtualization(host).capabilities.blocking:
-            return await self._lanes.call(f"host:{host.id}:query", function, *args)
-        return function(*args)
 
     async def _missed(self, host: Host, error: QrmdError) -> None:
         self._misses[host.id] = self._misses.get(host.id, 0) + 1
@@ -114,8 +106,8 @@ class Monitor:
         if expected is None:
             return
         host = await self._store.read(hosts.find, host_name)
-        driver = self._reach.virtualization(host)
-        now = await self._call(host, driver.find, host, machine.uuid)
+        there = self._reach.ask_host(host)
+        now = await there.call(there.driver.find, machine.uuid)
         await self._note([expected], {machine.uuid: now} if now else {})
 
     async def _note(self, expected: Sequence[observed.Expected], seen: Mapping[str, MachineInfo]) -> None:

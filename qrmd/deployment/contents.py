@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qrmd.deployment.lifecycle import Lifecycle
-from qrmd.deployment.places import Reach, storage_of
+from qrmd.deployment.reach import OnStorage, Reach
 from qrmd.deployment.sources import file_digest
 from qrmd.drivers import OwnerTag, StorageDriver, VolumeFacts
 from qrmd.errors import InvalidInput
@@ -17,7 +17,19 @@ from qrmd.workflow.action import Context, Done, Final, Outcome
 Args = Mapping[str, Any]
 
 
-class ImportImage:
+class OnImage(OnStorage):
+    """Base of actions on the content of images, which is kept as it turns out to be."""
+
+    def __init__(self, reach: Reach, lifecycle: Lifecycle) -> None:
+        super().__init__(reach)
+        self._lifecycle = lifecycle
+
+    async def keep(self, ctx: Context, args: Args, facts: VolumeFacts, digest: str = "") -> None:
+        """Write what the image holds now (no digest: the one it had stays)."""
+        await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, digest)
+
+
+class ImportImage(OnImage):
     """An image's volume holds what a file holds.
 
     Arguments: ``storage volume path format sha256 installation image``.
@@ -27,28 +39,22 @@ class ImportImage:
     timeout = 3600.0
     retries = 1
 
-    def __init__(self, reach: Reach, lifecycle: Lifecycle) -> None:
-        self._reach = reach
-        self._lifecycle = lifecycle
-
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Check header and checksum, copy, keep what it turned out to be."""
-        storage = storage_of(args["storage"])
-        driver = self._reach.deployment(storage)
+        there = self.there(ctx, args)
         tag = OwnerTag(args["installation"], ctx.subject)
-        facts, digest = await self._reach.on_storage(ctx, storage, _import, driver, storage, tag, dict(args))
-        await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, digest)
+        facts, digest = await there.call(_import, there.driver, tag, dict(args))
+        await self.keep(ctx, args, facts, digest)
         return Done({"size_mb": facts.size_mb, "sha256": digest})
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:
         """Remove the volume and its half-made parts."""
-        storage = storage_of(args["storage"])
-        driver = self._reach.deployment(storage)
-        await self._reach.on_storage(ctx, storage, driver.remove, storage, args["volume"])
+        there = self.there(ctx, args)
+        await there.call(there.driver.remove, args["volume"])
         return Done()
 
 
-def _import(driver: StorageDriver, storage: Storage, tag: OwnerTag, args: Args) -> tuple[VolumeFacts, str]:
+def _import(storage: Storage, driver: StorageDriver, tag: OwnerTag, args: Args) -> tuple[VolumeFacts, str]:
     path = Path(args["path"])
     digest = file_digest(path)
     if args["sha256"] and digest != args["sha256"]:
@@ -66,17 +72,14 @@ class CopyImage(ImportImage):
 
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Copy; the checksum of a copy is not taken, its size is."""
-        storage = storage_of(args["storage"])
-        driver = self._reach.deployment(storage)
+        there = self.there(ctx, args)
         tag = OwnerTag(args["installation"], ctx.subject)
-        facts = await self._reach.on_storage(
-            ctx, storage, driver.copy, storage, args["source"], args["volume"], args["size_mb"], tag
-        )
-        await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, "")
+        facts = await there.call(there.driver.copy, args["source"], args["volume"], args["size_mb"], tag)
+        await self.keep(ctx, args, facts)
         return Done({"size_mb": facts.size_mb})
 
 
-class ResizeImage(Final):
+class ResizeImage(OnImage, Final):
     """An image's volume is as large as wanted; shrinking could cut its file system.
 
     Arguments: ``storage volume size_mb image``.
@@ -86,14 +89,9 @@ class ResizeImage(Final):
     timeout = 600.0
     retries = 2
 
-    def __init__(self, reach: Reach, lifecycle: Lifecycle) -> None:
-        self._reach = reach
-        self._lifecycle = lifecycle
-
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Grow."""
-        storage = storage_of(args["storage"])
-        driver = self._reach.deployment(storage)
-        facts = await self._reach.on_storage(ctx, storage, driver.resize, storage, args["volume"], args["size_mb"])
-        await ctx.write(self._lifecycle.save_content, args["image"], facts.format, facts.size_mb, "")
+        there = self.there(ctx, args)
+        facts = await there.call(there.driver.resize, args["volume"], args["size_mb"])
+        await self.keep(ctx, args, facts)
         return Done({"size_mb": facts.size_mb})

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTCP
 
 from qrmd.deployment.answer import ssh_banner
-from qrmd.deployment.places import Reach, host_of
+from qrmd.deployment.reach import OnHost, Reach
 from qrmd.deployment.seed import build_seed
 from qrmd.drivers import Attachment, MachineDisk, MachineNic, MachineSpec, MachineState, OwnerTag
 from qrmd.errors import StepFailed
@@ -21,7 +21,7 @@ ASK_AGAIN = 5.0
 """Seconds between two presses of the power button."""
 
 
-class DefineMachine:
+class DefineMachine(OnHost):
     """Its host knows the machine, powered off, with its seed.
 
     Arguments: ``host``, ``installation``, ``machine`` (uuid, name, cpus, memory_mb, nics, kernel, initrd, cmdline),
@@ -32,21 +32,16 @@ class DefineMachine:
     timeout = 300.0
     retries = 2
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
-
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Define; the same again changes nothing."""
-        host = host_of(args["host"])
-        driver = self._reach.virtualization(host)
-        await self._reach.on_host(ctx, host, driver.define, host, _spec(ctx, args))
+        there = self.there(ctx, args)
+        await there.call(there.driver.define, _spec(ctx, args))
         return Done()
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:
         """Forget it."""
-        host = host_of(args["host"])
-        driver = self._reach.virtualization(host)
-        await self._reach.on_host(ctx, host, driver.undefine, host, args["machine"]["uuid"])
+        there = self.there(ctx, args)
+        await there.call(there.driver.undefine, args["machine"]["uuid"])
         return Done()
 
 
@@ -80,32 +75,27 @@ def _spec(ctx: Context, args: Args) -> MachineSpec:
     )
 
 
-class PowerOn:
+class PowerOn(OnHost):
     """The machine runs. Arguments: ``host``, ``uuid``."""
 
     name = "core.power_on"
     timeout = 120.0
     retries = 2
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
-
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Switch on."""
-        host = host_of(args["host"])
-        driver = self._reach.virtualization(host)
-        await self._reach.on_host(ctx, host, driver.power_on, host, args["uuid"])
+        there = self.there(ctx, args)
+        await there.call(there.driver.power_on, args["uuid"])
         return Done()
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:
         """Pull the plug: what is undone was never handed over to anybody."""
-        host = host_of(args["host"])
-        driver = self._reach.virtualization(host)
-        await self._reach.on_host(ctx, host, driver.power_off, host, args["uuid"])
+        there = self.there(ctx, args)
+        await there.call(there.driver.power_off, args["uuid"])
         return Done()
 
 
-class AwaitAnswer:
+class AwaitAnswer(OnHost):
     """The guest answers with its ssh banner at its address, which it does only after its seed was applied.
 
     Arguments: ``host``, ``uuid``, ``address`` (empty: it is enough that the machine runs).
@@ -116,21 +106,20 @@ class AwaitAnswer:
     retries = 0
 
     def __init__(self, reach: Reach, reactor: IReactorTCP) -> None:
-        self._reach = reach
+        super().__init__(reach)
         self._reactor = reactor
 
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Knock; look at the machine when nobody opens."""
-        host = host_of(args["host"])
-        driver = self._reach.virtualization(host)
-        if args["address"] and driver.capabilities.guest_answers:
+        there = self.there(ctx, args)
+        if args["address"] and there.driver.capabilities.guest_answers:
             banner = await ssh_banner(self._reactor, args["address"])
             if banner:
                 return Done({"answer": banner})
-        info = await self._reach.on_host(ctx, host, driver.find, host, args["uuid"])
+        info = await there.call(there.driver.find, args["uuid"])
         if info is None or info.state in GONE:
             raise StepFailed("the machine is not running any more", subject=ctx.subject, hint="see its console log")
-        if not args["address"] or not driver.capabilities.guest_answers:
+        if not args["address"] or not there.driver.capabilities.guest_answers:
             return Done({"answer": str(info.state)})
         return Again(0.2, f"waiting for ssh at {args['address']}")
 
@@ -139,7 +128,7 @@ class AwaitAnswer:
         return Done()
 
 
-class ShutDown(Final):
+class ShutDown(OnHost, Final):
     """The machine is off: the guest is asked, and when it does not listen the plug is pulled.
 
     Arguments: ``host``, ``uuid``, ``grace`` (seconds the guest gets). Publishes ``off``.
@@ -149,39 +138,31 @@ class ShutDown(Final):
     timeout = 600.0
     retries = 5
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
-
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Observe, ask, pull."""
-        host = host_of(args["host"])
-        driver = self._reach.virtualization(host)
-        info = await self._reach.on_host(ctx, host, driver.find, host, args["uuid"])
+        there = self.there(ctx, args)
+        info = await there.call(there.driver.find, args["uuid"])
         if info is None or info.state in GONE:
             return Done({"off": True})
         if ctx.elapsed > args["grace"] or info.state is MachineState.PAUSED:
-            await self._reach.on_host(ctx, host, driver.power_off, host, args["uuid"])
+            await there.call(there.driver.power_off, args["uuid"])
             return Done({"off": True})
         if ctx.elapsed % ASK_AGAIN < ASK_AGAIN / 10:
-            await self._reach.on_host(ctx, host, driver.shutdown, host, args["uuid"])
+            await there.call(there.driver.shutdown, args["uuid"])
         return Again(0.25, "waiting for the guest to power off")
 
 
-class UndefineMachine(Final):
+class UndefineMachine(OnHost, Final):
     """Its host knows nothing of the machine any more. Arguments: ``host``, ``uuid``."""
 
     name = "core.undefine_machine"
     timeout = 300.0
     retries = 5
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
-
     async def do(self, ctx: Context, args: Args) -> Outcome:
         """Forget it, its seed and its console log."""
-        host = host_of(args["host"])
-        driver = self._reach.virtualization(host)
-        await self._reach.on_host(ctx, host, driver.undefine, host, args["uuid"])
+        there = self.there(ctx, args)
+        await there.call(there.driver.undefine, args["uuid"])
         return Done()
 
 

@@ -18,7 +18,7 @@ from qrmd.deployment.machines import (
     ShutDown,
     UndefineMachine,
 )
-from qrmd.deployment.places import Reach
+from qrmd.deployment.reach import Reach
 from qrmd.hooks.registered import Manifest, Service
 from qrmd.hooks.specs import hookimpl
 from qrmd.mail import Mailer, SendMail

@@ -25,8 +25,8 @@ from qrmd.auth import Authenticator, Passwords
 from qrmd.backups import Backups
 from qrmd.core import Core
 from qrmd.deployment.lifecycle import Lifecycle
-from qrmd.deployment.places import Reach, host_lane_driver
 from qrmd.deployment.plugin import CorePlugin
+from qrmd.deployment.reach import Reach, host_lane_driver
 from qrmd.hooks.calls import Hooks
 from qrmd.mail import Mailer
 from qrmd.model import Actor
@@ -128,7 +128,7 @@ class House:
         registries, settings, lanes, capacity = Registries(), Settings(), Lanes(self.loop.deliver), Capacity()
         self.store.write_now(capacity.rebuild)
         installation = self.store.write_now(lambda db: db.value("SELECT value FROM meta WHERE key = 'installation'"))
-        reach = Reach(registries)
+        reach = Reach(registries, lanes, self.loop)
         lifecycle = Lifecycle(capacity, registries, installation)
         hooks = Hooks(lambda _plugin, fault: pytest.fail(fault))
 
