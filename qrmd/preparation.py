@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qrmd import __version__
 from qrmd.auth import make_first_administrator
 from qrmd.config import Config
 from qrmd.errors import ConfigInvalid
+from qrmd.store import releases
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db
 from qrmd.store.database import Store
@@ -47,6 +49,7 @@ def prepare(config: Config, config_path: Path, deliver: Callable[[Callable[[], N
     applied = migrate(store.path, store.writer, [core_migrations])
     if applied:
         log.info("database: applied %s", ", ".join(applied))
+    store.write_now(releases.note, releases.CORE, __version__)
     capacity = Capacity()
     store.write_now(capacity.rebuild)
     password = make_first_administrator(store)

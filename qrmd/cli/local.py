@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+import qrmd
 from qrmd.cli import output
 from qrmd.cli.connection import CallFailed
 from qrmd.cli.values import secret
+
+if TYPE_CHECKING:
+    from qrmd.api import Plugin
+    from qrmd.store.releases import Release
 
 DATABASE = Path("/var/lib/qrmd/qrmd.sqlite")
 
@@ -51,17 +57,17 @@ def reset_password(name: str, local: bool, generate: bool, database: Path) -> No
 def restore(file: Path, only_verify: bool, form: str, database: Path) -> None:
     """Check the backup FILE (--verify), or put it in place of the database while the daemon is stopped.
 
-    The replaced database is kept beside it.
+    A backup of a newer release of the daemon or of a plugin is refused. The replaced database is kept beside it.
     """
     from qrmd.store import backup  # noqa: PLC0415 - not needed by other commands
 
     if only_verify:
-        verdict = backup.verify(file)
+        verdict = backup.verify(file, _releases())
         output.show(verdict.as_dict(), form)
         if not verdict.usable:
             raise CallFailed(f"{file} can't be used: " + "; ".join(verdict.problems), 400, 2)
         return
-    aside = backup.restore(file, database)
+    aside = backup.restore(file, database, _releases())
     click.echo(f"restored {file} to {database}" + (f"; the old one is {aside}" if aside else ""))
 
 
@@ -81,13 +87,28 @@ def check_config(file: Path) -> None:
 
 def _config_types() -> dict[str, type]:
     """The configuration of each installed plugin that can be imported."""
+    return {name: plugin.config_type for name, (plugin, _) in _plugins().items()}
+
+
+def _releases() -> dict[str, Release]:
+    """The core and the installed plugins that can be imported, as backups are compared with them."""
+    from qrmd.store import migrations, releases  # noqa: PLC0415
+
+    found = {releases.CORE: releases.release_of(qrmd.__version__, migrations.core)}
+    for name, (plugin, version) in _plugins().items():
+        found[name] = releases.release_of(version, plugin.migrations)
+    return found
+
+
+def _plugins() -> dict[str, tuple[type[Plugin], str]]:
+    """Class and version of each installed plugin that can be imported; of the others the fault is told."""
     from qrmd.errors import PluginFault  # noqa: PLC0415
     from qrmd.plugins import distributions  # noqa: PLC0415 - imports the plugins, and all that they need
 
-    found: dict[str, type] = {}
+    found: dict[str, tuple[type[Plugin], str]] = {}
     for name, installed in distributions.find_installed().items():
         try:
-            found[name] = installed.load().config_type
+            found[name] = installed.load(), installed.version
         except PluginFault as error:
             click.echo(f"plugin {name}: {error}", err=True)
     return found

@@ -144,7 +144,7 @@ class Plugins:
     async def _migrate(self, name: str, plugin: type[Plugin]) -> None:
         if plugin.migrations is not None:
             await self._parts.store.read(rows.copy_aside, self._parts.store.path, name, plugin.migrations)
-            await self._parts.store.write(rows.migrate, name, plugin.migrations)
+            await self._parts.store.write(rows.migrate, name, plugin.migrations, self.find(name).version)
 
     @one_at_a_time
     async def disable(

@@ -6,12 +6,15 @@ import hashlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from qrmd.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from qrmd.store import releases
+from qrmd.store.releases import Release
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _NEEDED = ("events", "users", "meta", "workflows")
@@ -24,7 +27,9 @@ class Verdict:
     Attributes:
         usable: whether it can be restored.
         problems: sentences.
+        notes: sentences about what does not keep it from being restored.
         migrations: names applied in it, per set.
+        versions: of the core and of plugins, that wrote it.
         rows: per table.
         size: bytes.
     """
@@ -35,7 +40,9 @@ class Verdict:
     installation: str
     sha256: str
     size: int
+    notes: tuple[str, ...] = ()
     migrations: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,8 +89,11 @@ def _copy(source: Path, target: Path) -> None:
         origin.close()
 
 
-def verify(path: Path) -> Verdict:
+def verify(path: Path, installed: Mapping[str, Release] | None = None) -> Verdict:
     """Look into a copy: integrity, foreign keys, identity, migrations, rows. Blocks; never changes it.
+
+    Args:
+        installed: core and plugins of this host, which must not be older than the copy (None: not compared).
 
     Raises:
         NotFound: there is no such file.
@@ -91,7 +101,7 @@ def verify(path: Path) -> Verdict:
     if not path.is_file():
         raise NotFound(f"there is no file {path}")
     problems: list[str] = []
-    facts: dict[str, Any] = {"installation": "", "migrations": (), "rows": {}}
+    facts: dict[str, Any] = {}
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
         try:
@@ -101,7 +111,12 @@ def verify(path: Path) -> Verdict:
             connection.close()
     except sqlite3.DatabaseError as error:
         problems.append(f"it is not a database that can be read: {error}")
-    return Verdict(str(path), not problems, tuple(problems), sha256=_sha256(path), size=path.stat().st_size, **facts)
+    notes: list[str] = []
+    if installed is not None:
+        newer, notes = releases.compare(facts.get("migrations", ()), facts.get("versions", {}), installed)
+        problems += newer
+    found = {"installation": "", "sha256": _sha256(path), "size": path.stat().st_size, "notes": tuple(notes), **facts}
+    return Verdict(str(path), not problems, tuple(problems), **found)
 
 
 def _damage(connection: sqlite3.Connection) -> list[str]:
@@ -120,7 +135,7 @@ def _facts(connection: sqlite3.Connection, problems: list[str]) -> dict[str, Any
     missing = [each for each in _NEEDED if each not in names]
     if missing:
         problems.append("it is not a database of qrmd: it lacks " + ", ".join(missing))
-        return {"installation": "", "migrations": (), "rows": {}}
+        return {}
     rows = {each: connection.execute(f'SELECT count(*) FROM "{each}"').fetchone()[0] for each in names}  # noqa: S608
     installation = connection.execute("SELECT value FROM meta WHERE key = 'installation'").fetchone()
     applied: tuple[str, ...] = ()
@@ -129,14 +144,19 @@ def _facts(connection: sqlite3.Connection, problems: list[str]) -> dict[str, Any
             f"{row[0]}.{row[1]}"
             for row in connection.execute("SELECT migration_set, name FROM _sqlite_migrations ORDER BY 1, 2")
         )
-    return {"installation": installation[0] if installation else "", "migrations": applied, "rows": rows}
+    return {
+        "installation": installation[0] if installation else "",
+        "migrations": applied,
+        "versions": releases.versions(connection),
+        "rows": rows,
+    }
 
 
-def restore(copy: Path, database: Path, known: frozenset[str] | None = None) -> Path | None:
+def restore(copy: Path, database: Path, installed: Mapping[str, Release] | None = None) -> Path | None:
     """Replace the database by a copy; the old one is kept aside. Only while the daemon is stopped. Blocks.
 
     Args:
-        known: migrations this release knows (None: not compared).
+        installed: core and plugins of this host (None: not compared).
 
     Returns:
         Where the old database is kept; None when there was none.
@@ -145,14 +165,9 @@ def restore(copy: Path, database: Path, known: frozenset[str] | None = None) -> 
         InvalidInput: the copy is not usable, or from a newer release.
         Conflict: the daemon runs.
     """
-    verdict = verify(copy)
+    verdict = verify(copy, installed)
     if not verdict.usable:
         raise InvalidInput(f"{copy} can't be used: " + "; ".join(verdict.problems))
-    newer = [
-        each for each in verdict.migrations if known is not None and each not in known and each.startswith("core.")
-    ]
-    if newer:
-        raise InvalidInput(f"{copy} is from a newer release: {', '.join(newer)}", hint="upgrade first")
     draft = database.with_name(f".{database.name}.restored")
     draft.unlink(missing_ok=True)
     with (

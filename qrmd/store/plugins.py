@@ -18,7 +18,7 @@ from qrmd.errors import NotFound, PluginFault
 from qrmd.model import Severity
 from qrmd.names import shown
 from qrmd.states import PluginState
-from qrmd.store import outbox
+from qrmd.store import outbox, releases
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import transition
@@ -122,8 +122,11 @@ def copy_aside(db: Db, path: Path, name: str, migrations: Migrations) -> None:
         db.connection.backup(copy)
 
 
-def migrate(db: Transaction, name: str, migrations: Migrations) -> list[str]:
+def migrate(db: Transaction, name: str, migrations: Migrations, version: str) -> list[str]:
     """Apply a plugin's pending migrations; they may touch its own tables only.
+
+    Args:
+        version: of its distribution, which is kept.
 
     Returns:
         Names of the migrations applied.
@@ -131,6 +134,7 @@ def migrate(db: Transaction, name: str, migrations: Migrations) -> list[str]:
     Raises:
         PluginFault: a migration raised or reached for something else; nothing has changed.
     """
+    releases.note(db, name, version)
     before = _tables(db)
     pending = [each.name for each in migrations.pending(db.toolkit)]
     if not pending:
@@ -175,6 +179,7 @@ def purge(db: Transaction, name: str, actor: str, reason: str) -> list[str]:
     if "_sqlite_migrations" in _tables(db):
         db.execute("DELETE FROM _sqlite_migrations WHERE migration_set = ?", (name,))
     db.execute("DELETE FROM meta WHERE key = ?", (f"tables:{name}",))
+    releases.forget(db, name)
     db.execute("DELETE FROM owned WHERE plugin = ?", (name,))
     outbox.forget(db, name)
     db.execute("UPDATE plugins SET fault = '' WHERE id = ?", (row.id,))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
 
+from qrmd import __version__
 from qrmd.process import Completed, run
 from qrmd.store import backup
 from qrmd.testing.edge import EdgeServer, edge_server
@@ -85,3 +89,47 @@ def test_restore_refuses_while_the_daemon_runs_and_keeps_the_old(server: EdgeSer
     aside = next(server.directory.glob("qrmd.sqlite.replaced-*"))
     assert backup.verify(aside).rows["users"] == 3
     assert server.database.stat().st_mode & 0o777 == 0o600
+
+
+def _newer(server: EdgeServer, tmp_path: Path, owner: str, version: str) -> Path:
+    """A copy that a later release of the core or of a plugin has worked on."""
+    path = tmp_path / f"{owner}.sqlite"
+    shutil.copyfile(server.proxy().qrm.backup(f"of-{owner}")["path"], path)
+    database = Database(path)
+    add_migration(database, owner, "m999_of_tomorrow")
+    if version:
+        database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (f"version:{owner}", version))
+    database.conn.commit()
+    database.close()
+    return path
+
+
+def add_migration(database: Database, owner: str, name: str) -> None:
+    """As a later release applies it."""
+    later = Migrations(owner)
+    later(name=name)(lambda _db: None)
+    later.apply(database)
+
+
+@pytest.mark.parametrize(("owner", "what"), [("core", "qrmd"), ("cloud", "plugin cloud")])
+@pytest.mark.parametrize("version", ["9.9.9", ""])
+def test_a_backup_of_a_newer_release_is_refused(
+    server: EdgeServer, tmp_path: Path, owner: str, what: str, version: str
+) -> None:
+    path = _newer(server, tmp_path, owner, version)
+    told = f"{what} was of version {version or 'unknown'} (m999_of_tomorrow), here it is of version {__version__} (m0"
+    before = server.database.stat().st_ino
+    for done in (_restore("--verify", path), _restore(path, "--database", server.database)):
+        assert done.returncode == 2, done.stdout
+        assert told in " ".join(done.stderr.split()), done.stderr
+        assert "upgrade it first" in " ".join(done.stderr.split())
+    assert server.database.stat().st_ino == before
+
+
+def test_a_backup_with_data_of_a_plugin_that_is_not_here_is_usable_and_says_so(
+    server: EdgeServer, tmp_path: Path
+) -> None:
+    path = _newer(server, tmp_path, "elsewhere", "1.2.3")
+    done = _restore("--verify", path, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert "plugin elsewhere of version 1.2.3 (m999_of_tomorrow) is not installed here" in done.stdout
