@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrmd.errors import InvalidInput, TooLarge
-from qrmd.web.marshal import dump_fault, dump_result
+from qrmd.web.marshal import _HEADS, LONGEST_HEAD, MOST_HEADS, dump_fault, dump_result
 from qrmd.web.unmarshal import parse_call
 
 _XML_TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))
@@ -32,6 +32,28 @@ def _received(value: Any) -> Any:
 @given(_VALUES)
 def test_results_are_read_by_an_ordinary_client(value: Any) -> None:
     assert _received(value) == value
+
+
+@given(st.lists(st.integers() | st.none() | st.floats(allow_nan=False) | st.binary(max_size=9), max_size=9))
+def test_lists_of_anything_are_read_in_order(values: list[Any]) -> None:
+    received: Any = xmlrpc.client.loads(dump_result(values), use_builtin_types=True)[0][0]
+    assert [str(each) for each in received] == [str(each) for each in values]
+
+
+@given(st.dictionaries(st.text(), st.text() | st.none(), max_size=6))
+def test_any_names_make_a_struct_of_what_is_there(value: dict[str, str | None]) -> None:
+    assert len(_received(value)) <= sum(1 for each in value.values() if each is not None)
+
+
+def test_names_that_are_equal_but_not_the_same_keep_their_text() -> None:
+    assert [_received({each: "a"}) for each in ("1", 1, "True", True)] == [{"1": "a"}, {"1": "a"}] + [{"True": "a"}] * 2
+
+
+def test_only_so_many_short_names_are_remembered() -> None:
+    dump_result({f"name-{number}": 0 for number in range(MOST_HEADS + 100)})
+    assert _received({"name-2100": 1, "x" * 100: 2}) == {"name-2100": 1, "x" * 100: 2}
+    assert len(_HEADS) <= MOST_HEADS
+    assert max(map(len, _HEADS)) <= LONGEST_HEAD
 
 
 @given(st.lists(_VALUES, max_size=4))
