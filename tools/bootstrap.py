@@ -43,7 +43,7 @@ DEMO_PACKAGES = (
 )
 TEST_PACKAGES = (
     *("btrfs-progs", "xfsprogs", "mount", "genisoimage", "strace", "openssh-server", "procps", "git"),
-    *("chromium", "mmdebstrap", "ipxe-qemu"),
+    *("chromium", "mmdebstrap", "fdisk", "ipxe-qemu"),
 )
 WEB_PACKAGES = ("nodejs", "npm")
 

@@ -123,6 +123,19 @@ def test_the_machine_keeps_its_own_things(name: str) -> None:
     assert look() == before
 
 
+def test_a_machine_that_does_not_know_the_user_of_libvirt_is_enough(name: str, tmp_path: Path) -> None:
+    """The account comes with libvirt-daemon-system, which starts services, and which we do not install."""
+    mounts = []
+    for path in (Path("/etc/passwd"), Path("/etc/group")):
+        without = [line for line in path.read_text().splitlines() if not line.startswith("libvirt-qemu:")]
+        (tmp_path / path.name).write_text("\n".join(without) + "\n")
+        mounts.append(f"mount --bind {tmp_path / path.name} {path}")
+    script = " && ".join([*mounts, "! getent passwd libvirt-qemu", 'exec "$@"'])
+    alone = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", script, "sh"]
+    run([*alone, *module_argv("qrmd.testing.lab", "up", "--name", name)], timeout=180, env=module_environment())
+    assert lab.status(name).state == "up"
+
+
 def test_down_ends_everything_that_lives_in_it(access: LabAccess) -> None:
     guest = start_guest(access)
     stranger = spawn(exec_argv(access, ["sleep", "1000"]), pdeathsig=False)

@@ -29,6 +29,8 @@ BINDS = {
     "cache": "/var/cache/libvirt",
     "run": "/run/libvirt",
     "hosts": "/etc/hosts",
+    "passwd": "/etc/passwd",
+    "group": "/etc/group",
 }
 """What libvirt sees at a path of the machine, by its name in the lab's directory."""
 

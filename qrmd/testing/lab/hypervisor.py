@@ -24,6 +24,12 @@ _DIRECTORIES = (
     *("etc/qemu/networks", "etc/nwfilter", "etc/hooks", "lib/qemu", "lib/images", "lib/boot", "lib/dnsmasq"),
     *("log/qemu", "cache/qemu", "run", "mail"),
 )
+_ACCOUNTS = {
+    "passwd": "libvirt-qemu:x:64055:64055:Libvirt Qemu:/var/lib/libvirt:/usr/sbin/nologin",
+    "group": "libvirt-qemu:x:64055:",
+}
+"""Libvirt does not start without them; only libvirt-daemon-system, which also starts services, makes them."""
+
 _OWN_MOUNTS = ("unshare", "--mount", "--uts", "--propagation", "private", "--")
 
 
@@ -38,6 +44,7 @@ def start(access: LabAccess) -> None:
     for name in _DIRECTORIES:
         (directory / name).mkdir(parents=True, exist_ok=True)
     _configure(access)
+    _introduce_accounts(directory)
     _fetch_capabilities(directory)
     host = module_argv("qrmd.testing.lab.host", access.name)
     run(exec_argv(access, [*_OWN_MOUNTS, *host]), timeout=30, env=module_environment())
@@ -150,6 +157,15 @@ def _configure(access: LabAccess) -> None:
     )
     for name in ("libvirt.conf", "virtlogd.conf"):
         (directory / "etc" / name).write_text("", encoding="ascii")
+
+
+def _introduce_accounts(directory: Path) -> None:
+    """The machine's own accounts, and what is missing among them."""
+    for name, wanted in _ACCOUNTS.items():
+        known = Path("/etc", name).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        missing = not any(line.startswith("libvirt-qemu:") for line in known)
+        lines = [*known, *([wanted] if missing else [])]
+        (directory / name).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
 
 
 def _write(path: Path, **settings: str | int | list[str]) -> None:
