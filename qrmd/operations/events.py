@@ -23,6 +23,7 @@ async def list_events(call: Call, options: ListOptions = _ALL) -> list[dict[str,
     ``where`` may name kind, severity, actor, subject and workflow_id; ``{"newest": true}`` turns the order
     around, and ``after`` is then the id before which the page begins.
     """
+    options.refuse_search()
     where = dict(options.where or {})
     newest = where.pop("newest", False)
     for name, value in where.items():

@@ -18,8 +18,9 @@ async def page_of(call: Call, options: ListOptions, fetch: Fetch) -> list[dict[s
     """A page of what ``fetch(db, after, limit)`` gives in the order of ``id``, in one snapshot.
 
     Raises:
-        InvalidInput: a field that the rows don't have.
+        InvalidInput: a field that the rows don't have, or a search.
     """
+    options.refuse_search()
     return await call.read(_collect, options, fetch)
 
 

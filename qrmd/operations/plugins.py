@@ -67,6 +67,7 @@ async def list_plugins(
     options: ListOptions = ListOptions(),  # noqa: B008 - frozen
 ) -> list[dict[str, Any]]:
     """All plugins ever installed: id, name, state, fault, version, title, description, kind, requires."""
+    options.refuse_search()
     for field in (*options.fields, *(options.where or {})):
         if field not in FIELDS:
             raise InvalidInput(f"there is no field {shown(field)}", hint="known: " + ", ".join(FIELDS))

@@ -63,12 +63,24 @@ class ListOptions:
         where: field → value that must be equal.
         limit: rows of a page, 1 to 1000.
         after: id of the last row seen.
+        search: text that the object's names hold, in upper or lower case.
+        order: field to order by, ``-field``: the largest first (empty: id); its pages go by ``skip``.
+        skip: rows to leave out before the page.
     """
 
     fields: tuple[Annotated[str, Length(64)], ...] = ()
     where: dict[str, Any] | None = None
     limit: Annotated[int, Range(1, 1000)] = 1000
     after: Annotated[int, Range(0, 2**53)] = 0
+    search: Annotated[str, Length(100)] = ""
+    order: Annotated[str, Length(64)] = ""
+    skip: Annotated[int, Range(0, 2**53)] = 0
+
+    def refuse_search(self) -> None:
+        """For lists that only go by ids. Raises InvalidInput."""
+        for name in ("search", "order", "skip"):
+            if getattr(self, name):
+                raise InvalidInput(f"this list does not know {name}", hint="it goes by ids: after", field=name)
 
 
 Ref = int | str
@@ -84,7 +96,7 @@ def convert(hint: Any, value: Any, path: str) -> Any:
     """The value as ``hint`` wants it.
 
     Args:
-        path: how to name the place in errors (``spec.cpus``).
+        path: how to name the place in errors (``spec.cpus``); an error's ``data["field"]`` is such a path.
 
     Raises:
         InvalidInput: wrong type, unknown key, missing key, out of bounds.
@@ -132,9 +144,9 @@ def _text(value: Any, path: str) -> str:
     if not isinstance(value, str):
         raise _wrong(path, "text", value)
     if len(value) > MAX_TEXT:
-        raise InvalidInput(f"{path} is longer than {MAX_TEXT} characters")
+        raise InvalidInput(f"{path} is longer than {MAX_TEXT} characters", field=path)
     if "\x00" in value:
-        raise InvalidInput(f"{path} holds a NUL character")
+        raise InvalidInput(f"{path} holds a NUL character", field=path)
     return value
 
 
@@ -221,7 +233,7 @@ def _struct(cls: type[T]) -> Convert:
                 raise InvalidInput(f"{path} has no key {shown(str(key))}", hint="known: " + ", ".join(members))
         missing = sorted(required - set(value))
         if missing:
-            raise InvalidInput(f"{path} lacks {', '.join(missing)}")
+            raise InvalidInput(f"{path} lacks {', '.join(missing)}", field=f"{path}.{missing[0]}")
         return cls(**{key: members[key](each, f"{path}.{key}") for key, each in value.items()})
 
     return convert_struct
@@ -241,17 +253,17 @@ def _apply(limit: Any, value: Any, path: str) -> Any:
     match limit:
         case Range(least=least, most=most):
             if not least <= value <= most:
-                raise InvalidInput(f"{path} must be {least:g} to {most:g}, not {str(value)[:24]}")
+                raise InvalidInput(f"{path} must be {least:g} to {most:g}, not {str(value)[:24]}", field=path)
         case Length(most=most):
             if len(value) > most:
-                raise InvalidInput(f"{path} is longer than {most} characters")
+                raise InvalidInput(f"{path} is longer than {most} characters", field=path)
         case Check(function=function):
             try:
                 return function(value)
             except InvalidInput as error:
-                raise InvalidInput(f"{path}: {error.message}", hint=error.hint) from None
+                raise InvalidInput(f"{path}: {error.message}", hint=error.hint, field=path) from None
     return value
 
 
 def _wrong(path: str, wanted: str, value: Any) -> InvalidInput:
-    return InvalidInput(f"{path} must be {wanted}, not {shown(str(value))}")
+    return InvalidInput(f"{path} must be {wanted}, not {shown(str(value))}", field=path)

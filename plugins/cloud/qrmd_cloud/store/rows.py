@@ -19,19 +19,22 @@ def page(
     filters: Iterable[str],
     fixed: Mapping[str, Any] | None = None,
 ) -> list[T]:
-    """One page of a table in order of ids.
+    """One page of a table in order of ids, or of ``id`` or ``-id`` as ``order`` says.
 
     Args:
         filters: columns that ``where`` may name.
         fixed: columns that must be equal whatever the caller says (whose rows they may see).
 
     Raises:
-        InvalidInput: ``where`` names another column or a value that is no scalar.
+        InvalidInput: ``where`` names another column or a value that is no scalar; another order, or a search.
     """
+    if options.order not in {"", "id", "-id"} or options.search:
+        raise InvalidInput("this list goes by ids only", hint="order: id or -id")
+    way = "DESC" if options.order == "-id" else "ASC"
     where = _checked(dict(options.where or {}), tuple(filters))
     clauses = ["id > ?"] + [f"{name} = ?" for name in where] + [f"{name} = ?" for name in fixed or {}]
-    sql = f"SELECT * FROM {table} WHERE {' AND '.join(clauses)} ORDER BY id LIMIT ?"  # noqa: S608 - own names only
-    values = (options.after, *where.values(), *(fixed or {}).values(), options.limit)
+    sql = f"SELECT * FROM {table} WHERE {' AND '.join(clauses)} ORDER BY id {way} LIMIT ? OFFSET ?"  # noqa: S608 - own
+    values = (options.after, *where.values(), *(fixed or {}).values(), options.limit, options.skip)
     return [load(cls, row) for row in db.rows(sql, values)]
 
 
