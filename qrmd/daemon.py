@@ -18,6 +18,7 @@ from twisted.web.resource import Resource
 import qrmd.operations.appliances
 import qrmd.operations.audit
 import qrmd.operations.events
+import qrmd.operations.fencing
 import qrmd.operations.hosts
 import qrmd.operations.images
 import qrmd.operations.introspection
@@ -68,6 +69,7 @@ VERB_MODULES = (
     qrmd.operations.appliances,
     qrmd.operations.audit,
     qrmd.operations.events,
+    qrmd.operations.fencing,
     qrmd.operations.hosts,
     qrmd.operations.images,
     qrmd.operations.introspection,

@@ -53,8 +53,8 @@ class Monitor:
         self._busy: set[int] = set()
 
     async def poll(self) -> None:
-        """Look at every host once; a silent one delays no other."""
-        known = await self._store.read(hosts.all_hosts)
+        """Look at every host once; a silent one delays no other. What a fenced one shows proves nothing."""
+        known = [each for each in await self._store.read(hosts.all_hosts) if each.state is not HostState.FENCED]
         for ident in set(self._watches) - {host.id for host in known}:
             self._watches.pop(ident)()
         waiting = [Deferred.fromCoroutine(self._poll(host)) for host in known if host.id not in self._busy]

@@ -95,6 +95,7 @@ class StepState(StrEnum):
     UNDOING = "undoing"  #: undo begun
     UNDONE = "undone"  #: undone, or never done
     SKIPPED = "skipped"  #: a human said to go on without it
+    OWED = "owed"  #: counts as done while its host is fenced; really done before that host is admitted again
 
 
 class PluginState(StrEnum):
@@ -214,8 +215,8 @@ HOST_EDGES = (
     Edge(H.MAINTENANCE, H.UNREACHABLE, "no answer within its deadline"),
     Edge(H.UNREACHABLE, H.UP, "answers again"),
     Edge(H.UNREACHABLE, H.MAINTENANCE, "host.maintenance on"),
-    Edge(H.UNREACHABLE, H.FENCED, "proven off"),
-    Edge(H.FENCED, H.UP, "admitted again, debts paid"),
+    Edge(H.UNREACHABLE, H.FENCED, "host.declare_fenced: proven off"),
+    Edge(H.FENCED, H.UP, "host.admit: what was owed there is done"),
     Edge(H.FENCED, H.UNREACHABLE, "proof withdrawn"),
     Edge(H.NEW, H.REMOVED, "host.remove"),
     Edge(H.UP, H.REMOVED, "host.remove"),

@@ -17,7 +17,7 @@ STUCK = 7
 TIMED_OUT = 75
 _ENDED = {"done": 0, "undone": UNDONE, "stuck": STUCK, "abandoned": STUCK}
 _MARKS = {
-    "done": "✔", "running": "▶", "waiting": "…", "debt": "!", "failed": "✘", "undone": "↶", "undoing": "↶",
+    "done": "✔", "running": "▶", "waiting": "…", "debt": "!", "owed": "!", "failed": "✘", "undone": "↶", "undoing": "↶",
     "skipped": "»", "pending": "·",
 }  # fmt: skip
 

@@ -12,8 +12,8 @@ from qrmd.model import Appliance, ApplianceView, Host, Image, ImageView, Storage
 from qrmd.placement import Requirement, explain, rank, shortage
 from qrmd.plugins.registries import Registries
 from qrmd.states import ApplianceState as A
+from qrmd.states import HostState, ResourceState
 from qrmd.states import ImageState as I
-from qrmd.states import ResourceState
 from qrmd.store import addresses, appliances, images, secrets
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
@@ -118,6 +118,7 @@ class Lifecycle:
         self, db: Transaction, appliance: Appliance, image: Image, storage: Storage, arguments: Arguments
     ) -> None:
         if appliance.resource_id is not None:
+            _require_host(db, appliance)
             return
         candidates = [
             each for each in self._capacity.candidates() if each.virtualization_type in self._registries.virtualization
@@ -256,6 +257,7 @@ class Lifecycle:
                 reserve=_reserve_image_removal,
                 complete=self._uncount_image,
                 compensates=False,
+                mirrored=True,
             ),
         ]
 
@@ -316,6 +318,17 @@ def _appliance_view(installation: str, db: Db, ident: int, arguments: Arguments,
 
 def _image_view(installation: str, db: Db, ident: int, arguments: Arguments, workflow: int) -> ImageView:
     return images.view(db, ident, arguments, workflow, installation)
+
+
+def _require_host(db: Db, appliance: Appliance) -> None:
+    """A machine that an appliance still has can't be started where nothing can be."""
+    host = find_host(db, appliance.host_id) if appliance.host_id is not None else None
+    if host is not None and host.state == HostState.FENCED:
+        raise Conflict(
+            f"its machine is on host {host.name}, which is fenced",
+            subject=f"appliance:{appliance.id}",
+            hint="stop it: that gives the machine up; then it starts on another host",
+        )
 
 
 def _reserve_copy(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG001

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qrmd.deployment.places import host_arguments, storage_arguments
-from qrmd.model import ApplianceView, Host, ImageView, Resource, VolumeView
+from qrmd.model import ApplianceView, Host, ImageView, Resource, Storage, VolumeView
 from qrmd.workflow.plan import Owned, Phase, Step
 
 GRACE = 30
@@ -23,6 +23,11 @@ def volume_owned(view: VolumeView) -> Owned:
     return Owned("volume", view.volume.name, f"storage:{view.storage.id}")
 
 
+def bound_to(storage: Storage) -> str:
+    """The place of steps on a storage: its host, when only that reaches it."""
+    return f"host:{storage.host_id}" if storage.host_id is not None else ""
+
+
 def start(view: ApplianceView) -> list[Step]:
     """Disks, machine, power, answer."""
     resource, host = view.resource, view.host
@@ -31,8 +36,9 @@ def start(view: ApplianceView) -> list[Step]:
     steps = [_provide(view, each, resource) for each in view.volumes]
     steps.append(_define(view, resource, host))
     where = {"host": host_arguments(host), "uuid": resource.uuid}
+    place = f"host:{host.id}"
     address = view.nics[0].nic.address if view.nics else ""
-    steps.append(Step("core.power_on", where, Phase.POWER, f"switch {view.appliance.name} on"))
+    steps.append(Step("core.power_on", where, Phase.POWER, f"switch {view.appliance.name} on", place=place))
     steps.append(
         Step(
             "core.await_answer",
@@ -65,6 +71,7 @@ def _provide(view: ApplianceView, each: VolumeView, resource: Resource) -> Step:
         f"{verb} disk {each.volume.position} of {view.appliance.name} on {each.storage.name}{source}",
         provides=(f"disk.{each.volume.position}",),
         owns=() if made else (volume_owned(each),),
+        place=bound_to(each.storage),
     )
 
 
@@ -94,6 +101,7 @@ def _define(view: ApplianceView, resource: Resource, host: Host) -> Step:
         f"define {appliance.name} on {host.name}",
         needs=slots,
         owns=machine_parts(resource, host),
+        place=f"host:{host.id}",
     )
 
 
@@ -123,6 +131,7 @@ def stop(view: ApplianceView) -> list[Step]:
             Phase.POWER,
             f"shut {name} down on {host.name}",
             provides=("off",),
+            place=f"host:{host.id}",
         ),
         Step(
             "core.undefine_machine",
@@ -131,6 +140,7 @@ def stop(view: ApplianceView) -> list[Step]:
             f"forget {name} on {host.name}",
             needs=("off",),
             disowns=machine_parts(resource, host),
+            place=f"host:{host.id}",
         ),
     ]
     steps += [
@@ -144,6 +154,7 @@ def stop(view: ApplianceView) -> list[Step]:
             Phase.STORAGE,
             f"withdraw disk {each.volume.position} of {name} on {each.storage.name}",
             needs=("off",),
+            place=bound_to(each.storage),
         )
         for each in view.volumes
     ]
@@ -191,6 +202,7 @@ def remove(view: ApplianceView) -> list[Step]:
                 f"remove disk {each.volume.position} of {view.appliance.name} on {each.storage.name}",
                 needs=needs,
                 disowns=(volume_owned(each),),
+                place=bound_to(each.storage),
             )
         )
     return steps
@@ -219,6 +231,7 @@ def image_import(view: ImageView) -> list[Step]:
             Phase.STORAGE,
             f"copy {view.arguments['path']} to image {image.name} on {view.storage.name}",
             owns=(image_owned(view),),
+            place=bound_to(view.storage),
         )
     ]
 
@@ -240,6 +253,7 @@ def image_clone(view: ImageView) -> list[Step]:
             Phase.STORAGE,
             f"copy image {view.source.name} to {view.image.name} on {view.storage.name}",
             owns=(image_owned(view),),
+            place=bound_to(view.storage),
         )
     ]
 
@@ -272,5 +286,6 @@ def image_remove(view: ImageView) -> list[Step]:
             Phase.STORAGE,
             f"remove image {view.image.name} on {view.storage.name}",
             disowns=(image_owned(view),),
+            place=bound_to(view.storage),
         )
     ]

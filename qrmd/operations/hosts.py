@@ -167,6 +167,8 @@ async def host_maintenance(call: Call, host: Ref, options: MaintenanceOptions = 
 
 def _maintain(db: Transaction, call: Call, host: Host, options: MaintenanceOptions) -> str:
     target = HostState.MAINTENANCE if options.enabled else HostState.UP
+    if hosts.state_of(db, host.id) is HostState.FENCED:
+        raise Conflict("it is fenced", subject=f"host:{host.id}", hint="host.admit it once it is back")
     if hosts.state_of(db, host.id) is not target:
         transition(db, "host", host.id, target, actor=call.actor.name, reason=options.reason)
         call.core.capacity.refresh_hosts(db)

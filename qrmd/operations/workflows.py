@@ -114,7 +114,8 @@ async def workflow_debts(call: Call) -> list[dict[str, Any]]:
 
 def _debts(db: Db) -> list[dict[str, Any]]:
     rows = db.rows(
-        "SELECT s.id, s.workflow_id, w.operation, w.subject, s.title, s.attempts, s.fault, s.wake_at"
-        " FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.state = 'debt' ORDER BY s.id LIMIT 1000"
+        "SELECT s.id, s.workflow_id, w.operation, w.subject, s.title, s.state, s.place, s.attempts, s.fault, s.wake_at"
+        " FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.state IN ('debt', 'owed')"
+        " ORDER BY s.id LIMIT 1000"
     )
     return [shape(row) for row in rows]

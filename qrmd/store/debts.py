@@ -37,7 +37,8 @@ def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
 
 def settle(db: Transaction, workflow_id: int, subject: str, event: str) -> None:
     """Forget the secrets of a workflow that owes nothing any more."""
-    if db.value("SELECT 1 FROM steps WHERE workflow_id = ? AND state = 'debt' LIMIT 1", (workflow_id,)) is None:
+    unpaid = "SELECT 1 FROM steps WHERE workflow_id = ? AND state IN ('debt', 'owed') LIMIT 1"
+    if db.value(unpaid, (workflow_id,)) is None:
         secrets.forget(db, workflow_id)
         events.append(db, event, subject, workflow_id=workflow_id)
 

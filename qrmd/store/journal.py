@@ -17,6 +17,9 @@ from qrmd.store.transitions import is_edge, move, state_of, transition
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 from qrmd.workflow.plan import Owned
 
+UNPAID = frozenset({StepState.DEBT, StepState.OWED})
+"""What may still need the workflow's secrets after its end."""
+
 
 class CancelAsked(Exception):
     """Somebody asked to cancel before the end was written."""
@@ -168,7 +171,7 @@ def _end(db: Transaction, live: LiveWorkflow, state: WorkflowState) -> None:
     move(db, "workflow", live.id, state)
     db.execute("UPDATE workflows SET ended_at = ? WHERE id = ?", (now_us(), live.id))
     db.execute("DELETE FROM claims WHERE workflow_id = ?", (live.id,))
-    if not any(each.state is StepState.DEBT for each in live.steps):
+    if not any(each.state in UNPAID for each in live.steps):
         secrets.forget(db, live.id)
 
 
@@ -265,7 +268,7 @@ def abandon(db: Transaction, live: LiveWorkflow, actor: str, reason: str) -> Non
     )
     db.execute("UPDATE workflows SET ended_at = ? WHERE id = ?", (now_us(), live.id))
     db.execute("DELETE FROM claims WHERE workflow_id = ?", (live.id,))
-    if not any(each.state is StepState.DEBT for each in live.steps):
+    if not any(each.state in UNPAID for each in live.steps):
         secrets.forget(db, live.id)
 
 

@@ -136,8 +136,9 @@ CREATE TABLE steps (
     state TEXT NOT NULL {one_of("state", StepState)}, attempts INTEGER NOT NULL DEFAULT 0,
     began_at INTEGER NOT NULL DEFAULT 0, ended_at INTEGER NOT NULL DEFAULT 0, wake_at INTEGER NOT NULL DEFAULT 0,
     deadline INTEGER NOT NULL DEFAULT 0, note TEXT NOT NULL DEFAULT '', result TEXT NOT NULL DEFAULT '{{}}',
-    fault TEXT NOT NULL DEFAULT '{{}}', UNIQUE (workflow_id, position)) STRICT;
+    fault TEXT NOT NULL DEFAULT '{{}}', place TEXT NOT NULL DEFAULT '', UNIQUE (workflow_id, position)) STRICT;
 CREATE INDEX steps_debts ON steps (state) WHERE state = 'debt';
+CREATE INDEX steps_owed ON steps (place) WHERE state = 'owed';
 CREATE TABLE claims (
     name TEXT PRIMARY KEY, workflow_id INTEGER NOT NULL REFERENCES workflows (id), purpose TEXT NOT NULL) STRICT;
 CREATE INDEX claims_workflow ON claims (workflow_id);

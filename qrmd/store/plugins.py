@@ -235,7 +235,7 @@ def live_steps(db: Db, name: str) -> list[str]:
     rows = db.rows(
         "SELECT w.id, w.operation, w.subject, s.title, s.state FROM steps s JOIN workflows w ON w.id = s.workflow_id"
         " WHERE s.plugin = ? AND ((w.state IN ('running', 'undoing', 'stuck') AND s.state <> 'skipped')"
-        " OR s.state = 'debt') GROUP BY w.id ORDER BY w.id LIMIT 20",
+        " OR s.state IN ('debt', 'owed')) GROUP BY w.id ORDER BY w.id LIMIT 20",
         (name,),
     )
     found = [

@@ -161,7 +161,7 @@ def _insert_steps(db: Transaction, workflow_id: int, steps: Sequence[Step]) -> l
     first = int(db.value("SELECT seq FROM sqlite_sequence WHERE name = 'steps'") or 0) + 1
     db.execute_many(
         "INSERT INTO steps (id, workflow_id, position, action, version, plugin, phase, title, args, provides,"
-        " on_failure, owns, disowns, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+        " on_failure, owns, disowns, place, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
         [(first + position, workflow_id, position, *_columns(step)) for position, step in enumerate(steps)],
     )
     return [LiveStep(first + position, position, step) for position, step in enumerate(steps)]
@@ -179,6 +179,7 @@ def _columns(step: Step) -> tuple[Any, ...]:
         step.on_failure.value,
         dump([[each.kind, each.external_id, each.place] for each in step.owns]),
         dump([[each.kind, each.external_id, each.place] for each in step.disowns]),
+        step.place,
     )
 
 
@@ -195,6 +196,13 @@ def load_debtors(db: Db, kinds: Mapping[str, WorkflowKind]) -> list[LiveWorkflow
     """Ended workflows that have debts."""
     owing = "SELECT workflow_id FROM steps WHERE state = 'debt'"
     rows = db.rows(f"SELECT * FROM workflows WHERE id IN ({owing}) AND state NOT IN {LIVE} ORDER BY id")  # noqa: S608
+    return [_load(db, row, kinds[row["operation"]]) for row in rows if row["operation"] in kinds]
+
+
+def load_owing(db: Db, kinds: Mapping[str, WorkflowKind], place: str) -> list[LiveWorkflow]:
+    """Workflows of known kinds that owe something at a place, the newest first: what was made last goes first."""
+    owing = "SELECT workflow_id FROM steps WHERE place = ? AND state = 'owed'"
+    rows = db.rows(f"SELECT * FROM workflows WHERE id IN ({owing}) ORDER BY id DESC", (place,))  # noqa: S608
     return [_load(db, row, kinds[row["operation"]]) for row in rows if row["operation"] in kinds]
 
 
@@ -233,6 +241,7 @@ def _load_step(row: Row) -> LiveStep:
         OnFailure(row["on_failure"]),
         tuple(Owned(*each) for each in json.loads(row["owns"])),
         tuple(Owned(*each) for each in json.loads(row["disowns"])),
+        row["place"],
         row["version"],
         row["plugin"],
     )

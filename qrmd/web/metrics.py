@@ -40,7 +40,7 @@ def count_rows(db: Db) -> dict[tuple[str, str], int]:
         found |= {(kind, str(state)): 0 for state in states}  # type: ignore[attr-defined]
         for row in db.rows(f"SELECT state, count(*) AS n FROM {table} GROUP BY state"):  # noqa: S608 - own names
             found[kind, row["state"]] = row["n"]
-    found["debt", ""] = db.value("SELECT count(*) FROM steps WHERE state = 'debt'")
+    found["debt", ""] = db.value("SELECT count(*) FROM steps WHERE state IN ('debt', 'owed')")
     found["event", ""] = db.value("SELECT coalesce(max(id), 0) FROM events")
     return found
 

@@ -19,7 +19,7 @@ _TONES = {
     "good": "active up done idle started ok ready approved fits paid set",
     "busy": "starting stopping restarting updating migrating failing_over removing cloning booting assigned planning "
     "running undoing waiting provisioning deprovisioning pending new",
-    "warn": "debt maintenance paused lost unreachable skipped undone cancelled expired no_resource abandoned "
+    "warn": "debt owed maintenance paused lost unreachable skipped undone cancelled expired no_resource abandoned "
     "warning degraded exhausted orphaned missing unknown",
     "bad": "error stuck failed fenced quarantined denied",
 }

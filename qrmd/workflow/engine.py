@@ -17,6 +17,7 @@ from qrmd.store import journal, keys, workflows
 from qrmd.store.connection import Transaction
 from qrmd.workflow.debts import Debts
 from qrmd.workflow.driver import ENDED, Driver
+from qrmd.workflow.fences import Fences
 from qrmd.workflow.kinds import WorkflowKind
 from qrmd.workflow.live import LiveWorkflow
 from qrmd.workflow.parts import Parts
@@ -42,6 +43,7 @@ class Engine:
     def __init__(self, parts: Parts, limit: int = 64) -> None:
         self._parts = parts
         self.debts = Debts(parts)
+        self.fences = Fences(parts)
         self._driver = Driver(parts, self.debts, limit)
         self._steering = Steering(parts, self._driver)
 

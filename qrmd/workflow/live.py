@@ -32,7 +32,7 @@ class LiveStep:
     @property
     def ended(self) -> bool:
         """Nothing more to do for it on the way forward."""
-        return self.state in {StepState.DONE, StepState.DEBT, StepState.SKIPPED}
+        return self.state in {StepState.DONE, StepState.DEBT, StepState.SKIPPED, StepState.OWED}
 
     @property
     def given_up(self) -> bool:
@@ -42,7 +42,7 @@ class LiveStep:
     @property
     def touched(self) -> bool:
         """It may have changed something outside."""
-        return self.state not in {StepState.PENDING, StepState.UNDONE, StepState.SKIPPED}
+        return self.state not in {StepState.PENDING, StepState.UNDONE, StepState.SKIPPED, StepState.OWED}
 
 
 @dataclass(slots=True)

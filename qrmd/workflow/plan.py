@@ -57,6 +57,8 @@ class Step:
         needs: slots that must have been published before.
         owns: what it makes outside.
         disowns: what of ours is gone outside once it is done.
+        place: ``host:1`` when it works on that host only. While that host is fenced, undoing it, or doing it in a
+            plan that takes away, counts as done; it is owed and really done before the host is admitted again.
         version: of the action's argument shape.
         plugin: filled in by the facade.
     """
@@ -70,6 +72,7 @@ class Step:
     on_failure: OnFailure = OnFailure.UNDO
     owns: tuple[Owned, ...] = ()
     disowns: tuple[Owned, ...] = ()
+    place: str = ""
     version: int = 1
     plugin: str = "core"
 

@@ -9,7 +9,7 @@ from typing import Any
 from qrmd.clock import SECOND, now_us
 from qrmd.errors import QrmdError, StepFailed
 from qrmd.states import StepState, WorkflowState
-from qrmd.store import debts, journal
+from qrmd.store import debts, fences, journal
 from qrmd.workflow.action import Action, Again
 from qrmd.workflow.attempt import NeverEnded, act, redact
 from qrmd.workflow.live import LiveStep, LiveWorkflow
@@ -113,6 +113,8 @@ class Runner:
             return (step.wake_at - now) / SECOND
         if step.state is StepState.WAITING:
             await self._flush(live)
+        elif live.kind.mirrored and await self._owe(live, step):
+            return None
         else:
             await self._intend(live, step, action)
         live.current = step
@@ -205,6 +207,9 @@ class Runner:
                 continue
             if self.draining:
                 return DRAINING
+            under_way = step.state is StepState.UNDOING and step.deadline
+            if not under_way and await self._owe(live, step):
+                continue
             pause = await self._undo(live, step)
             if pause is not None or not _undoing(live):
                 return pause
@@ -255,6 +260,18 @@ class Runner:
         await self._failed(live, step, StepState.UNDOING, error, pause)
         step.deadline = 0
         return pause
+
+    # ------------------------------------------------------------ fenced hosts
+
+    async def _owe(self, live: LiveWorkflow, step: LiveStep) -> bool:
+        """Whether its host is fenced: then nothing is there to be taken away now, and it is owed."""
+        store = self._parts.store
+        if not step.step.place or not await store.read(fences.is_fenced, step.step.place):
+            return False
+        if not await store.write_urgently(fences.owe, live, step):
+            return False
+        step.state, step.wake_at, live.carried = StepState.OWED, 0, None
+        return True
 
 
 def _undoing(live: LiveWorkflow) -> bool:

@@ -20,6 +20,13 @@ DEEDS = (
          fixed={"options.enabled": True}, hint="No new machines are placed there; what runs goes on running."),
     Deed("resume", "host.maintenance", "Maintenance off", edge="host.maintenance off",
          fixed={"options.enabled": False}),
+    Deed("fence", "host.declare_fenced", "Declare it off", plans=True, danger=True,
+         states=frozenset({"new", "up", "maintenance", "unreachable"}),
+         hint="Only when you are certain that it is off: you have pulled its plug. Say how you know."),
+    Deed("admit", "host.admit", "Admit it again", plans=True,
+         hint="What is owed there is done first; then it takes machines again."),
+    Deed("scrap", "host.scrap", "Scrap it", states=frozenset({"fenced"}), plans=True, danger=True, to="/hosts",
+         hint="It never comes back: what is owed there and what we had there is written off."),
     Deed("remove", "host.remove", "Remove", danger=True, to="/hosts", hint="Nothing is changed on the host."),
 )  # fmt: skip
 

@@ -67,7 +67,7 @@ async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
         "it": found,
         "deeds": offered,
         "live": found["state"] in {"planning", "running", "undoing"},
-        "done": sum(each["state"] in {"done", "skipped", "undone", "debt"} for each in steps),
+        "done": sum(each["state"] in {"done", "skipped", "undone", "debt", "owed"} for each in steps),
         "facts": {name: value for name, value in facts.items() if value is not candidates},
         "candidates": candidates,
     }
