@@ -80,6 +80,7 @@ from qrmd.operations.registry import (
     verb,
 )
 from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, Ref
+from qrmd.settings import Setting, one_of
 from qrmd.states import Edge
 from qrmd.store import secrets
 from qrmd.store.connection import Db, Transaction
@@ -214,6 +215,7 @@ __all__ = [
     "Role",
     "Service",
     "Services",
+    "Setting",
     "Severity",
     "StateMachine",
     "Step",
@@ -240,6 +242,7 @@ __all__ = [
     "load",
     "names",
     "now_us",
+    "one_of",
     "process",
     "secrets",
     "to_iso",

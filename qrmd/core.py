@@ -50,7 +50,6 @@ class Core:
     outbox: Outbox
     plugins: Plugins
     auth: Authenticator
-    settings: Settings
     backups: Backups
     capacity: Capacity
     lifecycle: Lifecycle
@@ -62,6 +61,11 @@ class Core:
     def verbs(self) -> Registry:
         """The verbs there are now."""
         return self.registries.verbs
+
+    @property
+    def settings(self) -> Settings:
+        """The settings there are now."""
+        return self.registries.settings
 
     def problems(self) -> list[str]:
         """Why the daemon is not ready, one sentence each."""

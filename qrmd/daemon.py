@@ -51,7 +51,6 @@ from qrmd.plugins.lifecycle import Plugins
 from qrmd.plugins.registries import Registries
 from qrmd.plugins.started import PluginParts
 from qrmd.preparation import Prepared, prepare
-from qrmd.settings import Settings
 from qrmd.threads import Lanes
 from qrmd.watchdog import Watchdog
 from qrmd.web.health import handlers, liveness
@@ -165,7 +164,6 @@ def build(prepared: Prepared) -> Core:
         outbox,
         plugins,
         Authenticator(store, Passwords(deliver), registries.realms),
-        Settings(),
         Backups(store, lanes, config.backup_dir),
         prepared.capacity,
         Lifecycle(prepared.capacity, registries, prepared.installation),

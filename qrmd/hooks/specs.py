@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qrmd.auth.realms import Realm
     from qrmd.hooks.registered import Page, Service, StateMachine
     from qrmd.operations.registry import Verb
+    from qrmd.settings import Setting
     from qrmd.store.connection import Transaction
     from qrmd.workflow.kinds import WorkflowKind
 
@@ -63,6 +64,10 @@ class Specs:
     @hookspec
     def register_pages(self) -> Sequence[Page]:  # type: ignore[empty-body]
         """Web pages, with their place in the menu."""
+
+    @hookspec
+    def register_settings(self) -> Sequence[Setting]:  # type: ignore[empty-body]
+        """What an administrator may set of this plugin at run time. Names begin with the plugin's and a dot."""
 
     @hookspec
     def register_realms(self) -> Sequence[Realm]:  # type: ignore[empty-body]

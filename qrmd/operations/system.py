@@ -10,7 +10,7 @@ from qrmd.errors import InvalidInput
 from qrmd.operations.call import Call
 from qrmd.operations.registry import ADMINISTER, ANYBODY, LOOK, verb
 from qrmd.operations.schema import Length, Options
-from qrmd.settings import Setting
+from qrmd.settings import Setting, Settings
 from qrmd.store import settings
 from qrmd.store.connection import Transaction
 
@@ -46,10 +46,10 @@ async def get_settings(call: Call, name: Annotated[str, Length(100)] = "") -> An
     """
     values = await call.read(settings.values)
     if name:
-        return _shown_value(call.core.settings.get(name), values)
+        return _shown_value(call.core.settings, call.core.settings.get(name), values)
     return {
         each.name: {
-            "value": _shown_value(each, values),
+            "value": _shown_value(call.core.settings, each, values),
             "default": each.default,
             "help": each.help,
             "secret": each.secret,
@@ -79,10 +79,10 @@ async def set_settings(call: Call, values: dict[str, Any], options: Options = _N
     return await call.change(options, put)
 
 
-def _shown_value(setting: Setting, values: dict[str, Any]) -> Any:
+def _shown_value(known: Settings, setting: Setting, values: dict[str, Any]) -> Any:
     if setting.secret:
         return "set" if setting.name in values else ""
-    return values.get(setting.name, setting.default)
+    return known.value(setting.name, values)
 
 
 @verb("qrm.backup", roles=ADMINISTER, changes=True)

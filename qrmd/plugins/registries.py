@@ -10,6 +10,7 @@ from qrmd.drivers import Auditor, StorageDriver, VirtualizationDriver
 from qrmd.errors import PluginFault
 from qrmd.hooks.registered import Page, Service, StateMachine
 from qrmd.operations.registry import Registry, Verb
+from qrmd.settings import Setting, Settings, refuse_faulty
 from qrmd.states import MACHINES
 from qrmd.store import transitions
 from qrmd.workflow.action import Action
@@ -34,6 +35,7 @@ class Offered:
     state_machines: tuple[StateMachine, ...] = ()
     pages: tuple[Page, ...] = ()
     realms: tuple[Realm, ...] = ()
+    settings: tuple[Setting, ...] = ()
     services: tuple[Service, ...] = ()
 
     def as_dict(self) -> dict[str, list[str]]:
@@ -52,6 +54,7 @@ NAMES: dict[str, Callable[[Any], str]] = {
     "state_machines": lambda each: each.kind,
     "pages": lambda each: f"{each.site} {each.path}",
     "realms": lambda each: each.name,
+    "settings": lambda each: each.name,
     "services": lambda each: each.name,
 }
 
@@ -78,6 +81,7 @@ class Registries:
     auditors: list[Auditor] = field(default_factory=list)
     pages: list[Page] = field(default_factory=list)
     verbs: Registry = field(default_factory=Registry)
+    settings: Settings = field(default_factory=Settings)
     offered: dict[str, Offered] = field(default_factory=dict)
 
     def put(self, plugin: str, offered: Offered) -> None:
@@ -88,6 +92,7 @@ class Registries:
         """
         self.check(plugin, offered)
         self.verbs.add(list(offered.verbs), plugin)
+        self.settings.add(offered.settings, plugin)
         for table, values, key in self._tables(offered):
             table.update({key(each): each for each in values})
         for machine in offered.state_machines:
@@ -103,6 +108,7 @@ class Registries:
         if offered is None:
             return
         self.verbs.remove(plugin)
+        self.settings.remove(plugin)
         for table, values, key in self._tables(offered):
             for each in values:
                 del table[key(each)]
@@ -112,11 +118,12 @@ class Registries:
         _remove(self.pages, offered.pages)
 
     def check(self, plugin: str, offered: Offered) -> None:
-        """Refuse names that are taken.
+        """Refuse names that are taken, and settings that could not be shown or set.
 
         Raises:
             PluginFault: names kind, name and who has it.
         """
+        refuse_faulty(offered.settings, plugin)
         taken = {
             (kind, name): owner
             for owner, theirs in self.offered.items()
@@ -124,6 +131,7 @@ class Registries:
             for name in names
         }
         taken |= {("state_machines", kind): "core" for kind in MACHINES}
+        taken |= {("settings", each.name): each.plugin for each in self.settings.all()}
         taken |= {("verbs", each.name): each.plugin for each in self.verbs.all()}
         for kind, names in offered.as_dict().items():
             if kind in {"services", "auditors"}:

@@ -18,7 +18,7 @@ from qrmd.errors import NotFound, PluginFault
 from qrmd.model import Severity
 from qrmd.names import shown
 from qrmd.states import PluginState
-from qrmd.store import outbox, releases
+from qrmd.store import outbox, releases, settings
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import transition
@@ -180,6 +180,7 @@ def purge(db: Transaction, name: str, actor: str, reason: str) -> list[str]:
         db.execute("DELETE FROM _sqlite_migrations WHERE migration_set = ?", (name,))
     db.execute("DELETE FROM meta WHERE key = ?", (f"tables:{name}",))
     releases.forget(db, name)
+    settings.forget(db, name)
     db.execute("DELETE FROM owned WHERE plugin = ?", (name,))
     outbox.forget(db, name)
     db.execute("UPDATE plugins SET fault = '' WHERE id = ?", (row.id,))

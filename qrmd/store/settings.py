@@ -33,6 +33,12 @@ def reset(db: Transaction, name: str, *, actor: str, reason: str = "") -> None:
     _note(db, name, None, actor, reason)
 
 
+def forget(db: Transaction, plugin: str) -> None:
+    """All values of a plugin."""
+    prefix = f"{plugin}."
+    db.execute("DELETE FROM settings WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+
+
 def unsealed(value: Any, vault: Any) -> str:
     """The text of a sealed value."""
     text: str = vault.open(b64decode(value["sealed"]))

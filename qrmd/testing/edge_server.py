@@ -28,7 +28,7 @@ from qrmd.errors import Unavailable
 from qrmd.model import Actor, Role
 from qrmd.operations.call import Call
 from qrmd.operations.registry import ADMINISTER, Registry, collect, make_verb
-from qrmd.settings import Settings
+from qrmd.plugins.registries import Registries
 from qrmd.store import migrations
 from qrmd.store.database import Store
 from qrmd.threads import Lanes
@@ -84,7 +84,7 @@ class Edges(Core):
         migrations.migrate(self.store.path, self.store._connection, [migrations.core])  # noqa: SLF001
         self.installation = str(self.store.write_now(_installation))
         self.lanes = Lanes(reactor.callFromThread)
-        self.settings = Settings()
+        self.registries = Registries()
         self.backups = Backups(self.store, self.lanes, directory / "backups")
         self.starting = []
         self.own_verbs = Registry()

@@ -9,6 +9,7 @@ from typing import Any
 from qrmd.hooks.calls import Hooks
 from qrmd.model import Actor, Event, Role
 from qrmd.operations import plugins as plugin_verbs
+from qrmd.operations import system as system_verbs
 from qrmd.operations.call import dispatch
 from qrmd.operations.registry import Registry, collect
 from qrmd.outbox import Outbox
@@ -65,7 +66,8 @@ class Workshop:
             )
         )
         self.verbs: Registry = self.registries.verbs
-        self.verbs.add(collect(plugin_verbs))
+        self.settings = self.registries.settings
+        self.verbs.add(collect(plugin_verbs, system_verbs))
 
     async def start(self) -> None:
         """Start the threads, the outbox and the plugins that were started."""

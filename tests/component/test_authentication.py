@@ -175,7 +175,7 @@ def test_settings_are_typed_and_secrets_write_only(server: EdgeServer) -> None:
     assert "hush-hush" not in str(proxy.settings.get()) + str(proxy.event.list())
     kept = server.database.read_bytes() + server.database.with_name("qrmd.sqlite-wal").read_bytes()
     assert b"hush-hush" not in kept
-    for wrong in ({"smtp.port": 0}, {"smtp.host": 1}, {"cloud.approval": "never"}, {"mail.from": "a\nb@c"}, {}):
+    for wrong in ({"smtp.port": 0}, {"smtp.host": 1}, {"smtp.starttls": "yes"}, {"mail.from": "a\nb@c"}, {}):
         with pytest.raises(xmlrpc.client.Fault) as caught:
             proxy.settings.set({"smtp.host": "changed", **wrong} if wrong else {})
         assert caught.value.faultCode == 400

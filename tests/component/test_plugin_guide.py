@@ -83,6 +83,7 @@ REGISTERED = {
     "register_pages": "admin /example",
     "register_realms": "guest",
     "register_services": "bell",
+    "register_settings": "example.cards",
     "register_state_machines": "example_lamp",
     "register_verbs": "example.count",
     "register_virtualization_types": "example-vm",
@@ -134,3 +135,10 @@ def test_the_example_that_observes(loop: Loop, shop: Workshop, site: Path) -> No
 
 def test_no_example_is_left_out() -> None:
     assert set(EXAMPLES) == {*REGISTERED, *PLANNED, "operation_check", "on_event"}
+
+
+def test_the_example_asks_for_its_settings_where_it_uses_them(loop: Loop, shop: Workshop, site: Path) -> None:
+    start_example(loop, shop, site, "register_settings")
+    loop.run(shop.call("settings.set", {"example.colour": "green", "example.cards": 7}))
+    (implemented,) = (each for each in shop.hooks._manager.get_plugins() if type(each).__module__ != "qrmd.hooks.specs")
+    assert loop.run(implemented.deal()) == "7 green cards"

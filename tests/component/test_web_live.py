@@ -69,7 +69,7 @@ def test_events_come_as_they_happen(daemon: Daemon, client: WebClient) -> None:
         assert stream.getheader("Content-Type") == "text/event-stream; charset=utf-8"
         assert stream.getheader("Cache-Control") == "no-store"
         assert stream.readline() == b"retry: 3000\n"
-        daemon.call("settings.set", {"cloud.max_quantity": 21}, {"reason": "bigger"})
+        daemon.call("settings.set", {"smtp.port": 21}, {"reason": "bigger"})
         message = next(_messages(stream))
         assert int(message["id"]) == message["data"]["id"] == _newest(daemon)
         assert message["data"]["actor"] == "user:admin"
@@ -79,19 +79,17 @@ def test_events_come_as_they_happen(daemon: Daemon, client: WebClient) -> None:
 def test_a_stream_goes_on_after_the_last_event_seen(daemon: Daemon, client: WebClient) -> None:
     first = _newest(daemon)
     for number in range(5):
-        daemon.call("settings.set", {"cloud.max_quantity": 30 + number})
+        daemon.call("settings.set", {"smtp.port": 30 + number})
     with _stream(daemon, client, last=first + 2) as stream:
         messages = _messages(stream)
         assert [int(next(messages)["id"]) for _ in range(3)] == [first + 3, first + 4, first + 5]
-        daemon.call("settings.set", {"cloud.max_quantity": 40})
+        daemon.call("settings.set", {"smtp.port": 40})
         assert int(next(messages)["id"]) == first + 6
 
 
 def test_too_much_missed_is_said_at_once(daemon: Daemon, client: WebClient) -> None:
     while _newest(daemon) <= MOST_REPLAYED + 1:
-        daemon.call(
-            "settings.set", {name: 50 + _newest(daemon) % 2 for name in ("cloud.max_quantity", "events.keep_days")}
-        )
+        daemon.call("settings.set", {name: 50 + _newest(daemon) % 2 for name in ("smtp.port", "events.keep_days")})
     with _stream(daemon, client, last=1) as stream:
         message = next(_messages(stream))
         assert (message["event"], int(message["id"])) == ("reset", _newest(daemon))

@@ -12,6 +12,7 @@ from qrmd.api import (
     Page,
     Service,
     Services,
+    Setting,
     StateMachine,
     Transaction,
     Verb,
@@ -35,6 +36,7 @@ from qrmd_cloud.realm import CloudRealm
 from qrmd_cloud.requests import Requests
 from qrmd_cloud.rules import RuleBook
 from qrmd_cloud.servers import Servers
+from qrmd_cloud.settings import SETTINGS
 from qrmd_cloud.users import Users
 
 
@@ -90,6 +92,11 @@ class Plugin:
             StateMachine("cloud_server", "cloud_servers", states.ServerState, states.SERVER_EDGES),
             StateMachine("cloud_mail", "cloud_mails", states.MailState, states.MAIL_EDGES),
         ]
+
+    @hookimpl
+    def register_settings(self) -> Sequence[Setting]:
+        """Approval policy, limits, grace."""
+        return SETTINGS
 
     @hookimpl
     def register_realms(self) -> Sequence[CloudRealm]:

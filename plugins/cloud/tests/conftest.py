@@ -36,7 +36,6 @@ from qrmd.outbox import Outbox
 from qrmd.plugins.lifecycle import Plugins
 from qrmd.plugins.registries import Registries
 from qrmd.plugins.started import PluginParts
-from qrmd.settings import Settings
 from qrmd.store import migrations
 from qrmd.store.capacity import Capacity
 from qrmd.store.database import Store
@@ -125,7 +124,7 @@ class House:
         self.core = self._build()
 
     def _build(self) -> Core:
-        registries, settings, lanes, capacity = Registries(), Settings(), Lanes(self.loop.deliver), Capacity()
+        registries, lanes, capacity = Registries(), Lanes(self.loop.deliver), Capacity()
         self.store.write_now(capacity.rebuild)
         installation = self.store.write_now(lambda db: db.value("SELECT value FROM meta WHERE key = 'installation'"))
         reach = Reach(registries, lanes, self.loop)
@@ -151,13 +150,13 @@ class House:
         )  # fmt: skip
         core = Core(
             installation, self.store, hooks, registries, lanes, engine, outbox, Plugins(parts),
-            Authenticator(self.store, Passwords(self.loop.deliver), registries.realms), settings,
+            Authenticator(self.store, Passwords(self.loop.deliver), registries.realms),
             Backups(self.store, lanes, self.directory), capacity, lifecycle, reach, import_dirs=(self.directory,),
         )  # fmt: skip
         self.built_in = CorePlugin(
             reach,
             lifecycle,
-            Mailer(self.store, settings, self.vault, installation),
+            Mailer(self.store, registries.settings, self.vault, installation),
             cast("Any", self.loop),
             collect(*VERBS),
             [],
