@@ -217,7 +217,7 @@ class Store:
     def _attempt_together(self, group: list[_Member]) -> None:
         """Without savepoints, which cost as much as small members do, until a member fails.
 
-        Then all of it is rolled back and run again with them; the group after that has them at once.
+        Then all is rolled back, and the others run again with them; so does the group after that.
         """
         trusting, self._trusting = self._trusting and not self.disk_full, True
         if trusting:
@@ -225,10 +225,13 @@ class Store:
                 self._attempt(group, self._trust_member)
             except _DisturbedError:
                 self._abandon()
+                group = [member for member in group if member.error is None]
+                self._trusting = False
             else:
                 return
-        self._attempt(group, self._run_member)
-        self._trusting = all(member.error is None for member in group)
+        if group:
+            self._attempt(group, self._run_member)
+            self._trusting = self._trusting and all(member.error is None for member in group)
 
     def _replay(self, group: list[_Member]) -> None:
         for member in group:
@@ -254,14 +257,17 @@ class Store:
         self.counters.seconds += time.monotonic() - started
 
     def _trust_member(self, member: _Member) -> None:
-        """Raises _DisturbedError when the group must be run again with savepoints."""
+        """Raises _DisturbedError when it failed: what it raised stands, everything else must be run again."""
         began = time.monotonic()
         try:
             member.result = member.function(self._tx, *member.args)
         except Exception as error:
+            if not self._connection.in_transaction or (isinstance(error, sqlite3.Error) and _is_full(error)):
+                raise error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error)) from error
+            member.error = error
             raise _DisturbedError from error
         if not self._connection.in_transaction:
-            raise _DisturbedError
+            raise sqlite3.OperationalError(f"{_name(member.function)} went on after the transaction was lost")
         self._note_time(member, began)
 
     def _run_member(self, member: _Member) -> None:

@@ -109,6 +109,44 @@ def test_one_commit_serves_a_group_and_a_failing_member_hurts_nobody(store: Stor
     assert not index
 
 
+def test_a_member_that_hides_the_loss_of_the_transaction_is_refused_and_hurts_nobody(store: Store, loop: Loop) -> None:
+    def hide(db: Transaction) -> str:
+        insert(db, "lost")
+        db.execute("ROLLBACK")
+        return insert(db, "on its own")
+
+    first = together(store, loop, lambda db: insert(db, "a"), lambda db: insert(db, "b"))
+    assert first == ["a", "b"]
+    results = together(store, loop, lambda db: insert(db, "c"), hide)
+    assert results[0] == "c"
+    assert isinstance(results[1], Unavailable)
+    assert "lost" not in lines(store, loop)
+    assert lines(store, loop).count("c") == 1
+
+
+def test_a_member_that_failed_is_not_run_again_and_the_others_see_nothing_of_it(store: Store, loop: Loop) -> None:
+    runs: list[str] = []
+
+    def note(db: Transaction, text: str) -> list[str]:
+        runs.append(text)
+        insert(db, text)
+        return [row[0] for row in db.rows("SELECT text FROM lines ORDER BY text")]
+
+    def fail(db: Transaction) -> None:
+        note(db, "bad")
+        raise Conflict("no")
+
+    for number in range(3):
+        runs.clear()
+        names = [f"{number}{letter}" for letter in "abc"]
+        before, after = partial(note, text=names[0]), partial(note, text=names[2])
+        results = together(store, loop, before, fail, after, fail)
+        assert isinstance(results[1], Conflict)
+        assert runs.count("bad") == 2, "once each"
+        assert "bad" not in results[2]
+        assert results[2][-2:] == [names[0], names[2]]
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_group_that_sqlite_rolls_back_is_replayed_one_by_one(store: Store, loop: Loop, wrapped: bool) -> None:
     index: list[str] = []
