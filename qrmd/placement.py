@@ -57,17 +57,24 @@ class Verdict:
 def choose(requirement: Requirement, candidates: Iterable[Candidate]) -> Candidate | None:
     """The best host, None when none fits. The most free share wins; ties go to the one named first."""
     best = rank(requirement, candidates, 1)
-    return best[0] if best and _fits(requirement, best[0]) else None
+    return best[0] if best and _obstacle(requirement, best[0]) is None else None
 
 
 def rank(requirement: Requirement, candidates: Iterable[Candidate], limit: int) -> list[Candidate]:
     """The best so many, the best first; those that don't fit come last."""
-    return nsmallest(limit, candidates, key=lambda each: _distance(requirement, each))
+    known = list(candidates)
+    distances = _distances(requirement, known)
+    return [known[index] for index in nsmallest(limit, range(len(known)), key=distances.__getitem__)]
 
 
 def explain(requirement: Requirement, candidates: Iterable[Candidate], limit: int = 100) -> list[Verdict]:
     """A verdict per candidate, the best first."""
-    return [_verdict(requirement, each) for each in rank(requirement, candidates, limit)]
+    return judge(requirement, rank(requirement, candidates, limit))
+
+
+def judge(requirement: Requirement, candidates: Iterable[Candidate]) -> list[Verdict]:
+    """A verdict per candidate, in their order."""
+    return [_verdict(requirement, each) for each in candidates]
 
 
 def shortage(verdicts: Iterable[Verdict]) -> dict[str, int]:
@@ -89,21 +96,25 @@ def _verdict(requirement: Requirement, candidate: Candidate) -> Verdict:
     return Verdict(candidate.name, True, f"fits; {free:.0f} MiB stay free", score)
 
 
-def _fits(requirement: Requirement, candidate: Candidate) -> bool:
-    """Whether ``_obstacle`` would find none; it is asked of every host at each start."""
-    return (
-        candidate.used_memory_mb + requirement.memory_mb <= candidate.memory_mb
-        and candidate.used_cpus + requirement.cpus <= candidate.cpus
-        and candidate.state == "up"
-        and requirement.virtualization_type in ("any", candidate.virtualization_type)
-        and requirement.storage_host_id in (None, candidate.host_id)
-        and candidate.host_id not in requirement.avoid
-    )
-
-
-def _distance(requirement: Requirement, candidate: Candidate) -> float:
-    """Smaller is better; more than 0 where it does not fit."""
-    return -_score(requirement, candidate) if _fits(requirement, candidate) else 1.0
+def _distances(requirement: Requirement, candidates: Iterable[Candidate]) -> list[float]:
+    """Per candidate: smaller is better, more than 0 where ``_obstacle`` finds one. Asked of all hosts at each start."""
+    cpus, memory, kind = requirement.cpus, requirement.memory_mb, requirement.virtualization_type
+    only, avoid = requirement.storage_host_id, requirement.avoid
+    found = []
+    for each in candidates:
+        wanted_memory, wanted_cpus = each.used_memory_mb + memory, each.used_cpus + cpus
+        if (
+            wanted_memory > each.memory_mb
+            or wanted_cpus > each.cpus
+            or each.state != "up"
+            or (kind not in ("any", each.virtualization_type))
+            or (only is not None and only != each.host_id)
+            or each.host_id in avoid
+        ):
+            found.append(1.0)
+            continue
+        found.append(max(wanted_memory / each.memory_mb, wanted_cpus / each.cpus) - 1)
+    return found
 
 
 def _score(requirement: Requirement, candidate: Candidate) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qrmd.errors import Conflict, NoCapacity
 from qrmd.model import Appliance, ApplianceView, Host, Image, ImageView, Storage
-from qrmd.placement import Requirement, explain, rank, shortage
+from qrmd.placement import Requirement, explain, judge, rank, shortage
 from qrmd.plugins.registries import Registries
 from qrmd.states import ApplianceState as A
 from qrmd.states import HostState, ResourceState
@@ -19,7 +19,7 @@ from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.hosts import find as find_host
 from qrmd.store.places import find_network, find_storage
-from qrmd.store.transitions import state_of, transition
+from qrmd.store.transitions import transition
 from qrmd.workflow.kinds import Journey, WorkflowKind
 
 Arguments = Mapping[str, Any]
@@ -131,7 +131,7 @@ class Lifecycle:
             frozenset(arguments.get("avoid_hosts", ())),
         )
         ranked = rank(requirement, candidates, KEPT_VERDICTS)
-        kept = explain(requirement, ranked)
+        kept = judge(requirement, ranked)
         if not kept or not kept[0].fits:
             everything = explain(requirement, candidates)
             missing = shortage(everything)
@@ -143,10 +143,9 @@ class Lifecycle:
                 candidates=[each.as_dict() for each in everything],
             )
         host: Host = find_host(db, ranked[0].host_id)
-        appliances.assign_resource(db, appliance, host, host.virtualization_type, self._installation)
+        placement = {"candidates": [each.as_dict() for each in kept], "others": len(candidates) - len(kept)}
+        appliances.assign_resource(db, appliance, host, self._installation, placement)
         self._capacity.take(db, host.id, appliance.cpus, appliance.memory_mb)
-        verdicts = [each.as_dict() for each in kept]
-        appliances.keep_placement(db, appliance.id, verdicts, len(candidates) - len(kept))
 
     def _reserve_disk(self, db: Transaction, appliance: Appliance, image: Image, storage: Storage) -> None:
         size = max(appliance.disk_mb, image.size_mb)
@@ -172,9 +171,9 @@ class Lifecycle:
     def _complete_start(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG004
         appliances.mark_made(db, ident)
         appliances.set_active_since_now(db, ident)
-        resource_id = appliances.resource_of(db, ident)
-        if resource_id is not None and state_of(db, "resource", resource_id) != ResourceState.ACTIVE:
-            transition(db, "resource", resource_id, ResourceState.ACTIVE, workflow_id=workflow)
+        resource_id, state = appliances.machine_of(db, ident)
+        if resource_id is not None and state != ResourceState.ACTIVE:
+            transition(db, "resource", resource_id, ResourceState.ACTIVE, likely=state, workflow_id=workflow)
 
     def _release_start(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:
         self._drop_machine(db, ident, workflow)
@@ -206,7 +205,7 @@ class Lifecycle:
 
     @staticmethod
     def _reserve_restart(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG004
-        if appliances.resource_of(db, ident) is None:
+        if appliances.machine_of(db, ident)[0] is None:
             raise Conflict("it has no machine", subject=f"appliance:{ident}", hint="start it instead")
 
     # ------------------------------------------------------------ images

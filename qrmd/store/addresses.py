@@ -17,38 +17,42 @@ MAC_PREFIX = "52:54:00"
 def reserve(db: Transaction, appliance_id: int, position: int, network: Network) -> Nic:
     """Give an appliance a MAC and the next free address of a network.
 
+    It walks on from the address given last, so that one just freed rests the longest.
+
     Raises:
         NoCapacity: no address is free; names the network and its size.
     """
-    address = _next_free(db, network)
-    while True:
-        mac = f"{MAC_PREFIX}:" + ":".join(f"{byte:02x}" for byte in randomness.token_bytes(3))
-        if db.value("SELECT 1 FROM nics WHERE mac = ?", (mac,)) is None:
-            break
-    ident = db.insert(
-        "INSERT INTO nics (appliance_id, position, network_id, mac, address) VALUES (?, ?, ?, ?, ?)",
-        (appliance_id, position, network.id, mac, address),
-    )
-    return Nic(ident, appliance_id, position, network.id, mac, address)
-
-
-def _next_free(db: Transaction, network: Network) -> str:
-    """Walk on from the address given last, so that one just freed rests the longest."""
     first, size = _pool(network.range_first, network.range_last)
-    skipped = {network.gateway, *network.dns}
     last = db.value("SELECT address FROM nics WHERE network_id = ? ORDER BY id DESC LIMIT 1", (network.id,))
     start = (int(ipaddress.ip_address(last)) - first + 1) if last else 0
     for offset in range(size):
-        candidate = str(ipaddress.ip_address(first + (start + offset) % size))
-        taken = db.value("SELECT 1 FROM nics WHERE network_id = ? AND address = ?", (network.id, candidate))
-        if taken is None and candidate not in skipped:
-            return candidate
+        address = str(ipaddress.ip_address(first + (start + offset) % size))
+        if address == network.gateway or address in network.dns:
+            continue
+        nic = _take(db, appliance_id, position, network.id, address)
+        if nic is not None:
+            return nic
     raise NoCapacity(
         f"all {size} addresses are taken",
         subject=f"network:{network.id}",
         hint="enlarge the range, or remove appliances",
         missing={"addresses": 1},
     )
+
+
+def _take(db: Transaction, appliance_id: int, position: int, network_id: int, address: str) -> Nic | None:
+    """The row is the reservation; None: the address is taken."""
+    while True:
+        mac = f"{MAC_PREFIX}:{randomness.token_bytes(3).hex(':')}"
+        done = db.execute(
+            "INSERT INTO nics (appliance_id, position, network_id, mac, address) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (network_id, address) DO NOTHING ON CONFLICT (mac) DO NOTHING",
+            (appliance_id, position, network_id, mac, address),
+        )
+        if done.rowcount and done.lastrowid is not None:
+            return Nic(done.lastrowid, appliance_id, position, network_id, mac, address)
+        if db.value("SELECT 1 FROM nics WHERE network_id = ? AND address = ?", (network_id, address)):
+            return None
 
 
 @lru_cache(maxsize=256)

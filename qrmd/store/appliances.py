@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from qrmd import events
@@ -117,8 +118,14 @@ def drop_volumes(db: Transaction, appliance_id: int) -> list[Volume]:
     return gone
 
 
-def assign_resource(db: Transaction, appliance: Appliance, host: Host | None, vtype: str, installation: str) -> int:
-    """Make the virtual machine's resource row, assigned to the appliance on a host."""
+def assign_resource(
+    db: Transaction, appliance: Appliance, host: Host, installation: str, placement: Mapping[str, Any]
+) -> int:
+    """Make the virtual machine's resource row, assigned to the appliance on a host.
+
+    Args:
+        placement: why it is placed there: verdicts of the best ``candidates``, and how many ``others`` there were.
+    """
     resource_id = int(db.value("SELECT seq FROM sqlite_sequence WHERE name = 'resources'") or 0) + 1
     db.execute(
         "INSERT INTO resources (id, name, virtualization_type, uuid, state, host_id, cpus, memory_mb, appliance_id)"
@@ -126,19 +133,22 @@ def assign_resource(db: Transaction, appliance: Appliance, host: Host | None, vt
         (
             resource_id,
             appliance.name,
-            vtype,
-            str(uuid.uuid5(uuid.UUID(installation), f"resource:{resource_id}")),
-            host.id if host else None,
+            host.virtualization_type,
+            str(uuid.uuid5(_parsed(installation), f"resource:{resource_id}")),
+            host.id,
             appliance.cpus,
             appliance.memory_mb,
             appliance.id,
         ),
     )
     db.execute(
-        "UPDATE appliances SET resource_id = ?, host_id = ? WHERE id = ?",
-        (resource_id, host.id if host else None, appliance.id),
+        "UPDATE appliances SET resource_id = ?, host_id = ?, placement = ? WHERE id = ?",
+        (resource_id, host.id, dump(placement), appliance.id),
     )
     return resource_id
+
+
+_parsed = lru_cache(maxsize=1)(uuid.UUID)
 
 
 def detach_resource(db: Transaction, appliance_id: int) -> None:
@@ -146,21 +156,18 @@ def detach_resource(db: Transaction, appliance_id: int) -> None:
     db.execute("UPDATE appliances SET resource_id = NULL, host_id = NULL WHERE id = ?", (appliance_id,))
 
 
-def keep_placement(db: Transaction, appliance_id: int, candidates: list[dict[str, Any]], others: int) -> None:
-    """Keep why it was placed where it is: verdicts of the best candidates, and how many more there were."""
-    kept = dump({"candidates": candidates, "others": others})
-    db.execute("UPDATE appliances SET placement = ? WHERE id = ?", (kept, appliance_id))
-
-
 def set_active_since_now(db: Transaction, appliance_id: int) -> None:
     """It answers from now on."""
     db.execute("UPDATE appliances SET active_at = ? WHERE id = ?", (now_us(), appliance_id))
 
 
-def resource_of(db: Db, appliance_id: int) -> int | None:
-    """Id of the resource it holds."""
-    ident: int | None = db.value("SELECT resource_id FROM appliances WHERE id = ?", (appliance_id,))
-    return ident
+def machine_of(db: Db, appliance_id: int) -> tuple[int | None, str]:
+    """Id and state of the resource it holds."""
+    row = db.row(
+        "SELECT r.id, r.state FROM appliances a JOIN resources r ON r.id = a.resource_id WHERE a.id = ?",
+        (appliance_id,),
+    )
+    return (None, "") if row is None else (row[0], row[1])
 
 
 def find_resource(db: Db, ident: int) -> Resource:

@@ -15,7 +15,7 @@ from qrmd.store.connection import Transaction
 from qrmd.store.rows import dump
 from qrmd.store.transitions import is_edge, move, state_of, transition
 from qrmd.workflow.live import LiveStep, LiveWorkflow
-from qrmd.workflow.plan import Owned
+from qrmd.workflow.plan import Owned, Step
 
 UNPAID = frozenset({StepState.DEBT, StepState.OWED})
 """What may still need the workflow's secrets after its end."""
@@ -40,12 +40,17 @@ def intend(db: Transaction, live: LiveWorkflow, step: LiveStep, deadline: int) -
         " began_at = CASE began_at WHEN 0 THEN ? ELSE began_at END, deadline = ? WHERE id = ?",
         (step.attempts + 1, now, deadline, step.id),
     )
-    for each in step.step.owns:
-        db.execute(
+    own(db, live, step.step)
+
+
+def own(db: Transaction, live: LiveWorkflow, step: Step) -> None:
+    """Rows of what a step will make outside."""
+    if step.owns:
+        db.execute_many(
             "INSERT INTO owned (subject, plugin, kind, external_id, place, workflow_id) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (kind, external_id, place) DO UPDATE SET workflow_id = excluded.workflow_id,"
             " subject = excluded.subject, plugin = excluded.plugin",
-            (live.subject, step.step.plugin, each.kind, each.external_id, each.place, live.id),
+            [(live.subject, step.plugin, each.kind, each.external_id, each.place, live.id) for each in step.owns],
         )
 
 
@@ -159,6 +164,7 @@ def _arrive(db: Transaction, live: LiveWorkflow, state: str | None, event: str) 
         live.kind.subject_kind,
         live.subject_id,
         state,
+        likely=live.kind.journey.during,
         event=event,
         actor=live.actor,
         reason=live.reason,
@@ -168,8 +174,7 @@ def _arrive(db: Transaction, live: LiveWorkflow, state: str | None, event: str) 
 
 
 def _end(db: Transaction, live: LiveWorkflow, state: WorkflowState) -> None:
-    move(db, "workflow", live.id, state)
-    db.execute("UPDATE workflows SET ended_at = ? WHERE id = ?", (now_us(), live.id))
+    move(db, "workflow", live.id, state, likely=live.state, also={"ended_at": now_us()})
     db.execute("DELETE FROM claims WHERE workflow_id = ?", (live.id,))
     if not any(each.state in UNPAID for each in live.steps):
         secrets.forget(db, live.id)

@@ -11,6 +11,8 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import orjson
+
 from qrmd.clock import to_iso
 
 T = TypeVar("T")
@@ -41,9 +43,9 @@ def _loader(hint: Any) -> Callable[[Any], Any]:
         convert = _loader(inner)
         return convert if convert is _same else lambda value: None if value is None else convert(value)
     if origin is tuple:
-        return lambda value: tuple(json.loads(value))
+        return lambda value: () if value == "[]" else tuple(orjson.loads(value))
     if origin is dict:
-        return json.loads
+        return lambda value: {} if value == "{}" else orjson.loads(value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return {member.value: member for member in hint}.__getitem__
     return bool if hint is bool else _same
@@ -59,7 +61,10 @@ def dump(value: Any) -> str:
         empty = _EMPTY.get(type(value))
         if empty is not None:
             return empty
-    return _ENCODER.encode(value)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # keys that are no text, integers beyond 64 bits
+        return _ENCODER.encode(value)
 
 
 def shape(row: sqlite3.Row) -> dict[str, Any]:

@@ -44,6 +44,8 @@ def transition(
     target: StrEnum | str,
     *,
     source: tuple[str, ...] | str | None = None,
+    likely: str | None = None,
+    also: Mapping[str, Any] | None = None,
     event: str = "",
     actor: str = "system",
     reason: str = "",
@@ -55,6 +57,8 @@ def transition(
 
     Args:
         source: states it must be in (None: any that has an edge to ``target``).
+        likely: the state it is probably in, which saves a look (None: the first of ``source``).
+        also: columns that are set with the state; their names are ours, never a caller's.
         event: kind of the event (default ``<kind>.<target>``).
 
     Raises:
@@ -62,7 +66,7 @@ def transition(
         Conflict: the object is in a state that has no such edge; nothing has changed.
     """
     target = str(target)
-    was = move(db, kind, ident, target, source=source)
+    was = move(db, kind, ident, target, source=source, likely=likely, also=also)
     events.append(
         db,
         event or f"{kind}.{target}",
@@ -87,14 +91,32 @@ def is_edge(kind: str, source: str | None, target: str) -> bool:
     return (source, target) in _EDGES[kind]
 
 
-def move(db: Transaction, kind: str, ident: int, target: str, *, source: tuple[str, ...] | str | None = None) -> str:
+def move(
+    db: Transaction,
+    kind: str,
+    ident: int,
+    target: str,
+    *,
+    source: tuple[str, ...] | str | None = None,
+    likely: str | None = None,
+    also: Mapping[str, Any] | None = None,
+) -> str:
     """The compare-and-swap of ``transition`` without an event of its own: the caller appends a fuller one."""
-    table = _TABLES[kind]
+    expected = (source,) if isinstance(source, str) else source
+    guess = likely or (expected[0] if expected else None)
+    if guess is not None and (guess, target) in _EDGES[kind] and _swap(db, kind, ident, guess, target, also):
+        return str(guess)
     was = state_of(db, kind, ident)
     if was is None:
         raise NotFound(f"there is no {kind} {ident}", subject=f"{kind}:{ident}")
-    expected = (source,) if isinstance(source, str) else source
     if (was, target) not in _EDGES[kind] or (expected is not None and was not in expected):
         raise Conflict(f"it is {was}, so it can't become {target}", subject=f"{kind}:{ident}", state=was)
-    db.execute(f"UPDATE {table} SET state = ? WHERE id = ? AND state = ?", (target, ident, was))  # noqa: S608
-    return str(was)
+    _swap(db, kind, ident, was, target, also)
+    return was
+
+
+def _swap(db: Transaction, kind: str, ident: int, was: str, target: str, also: Mapping[str, Any] | None) -> bool:
+    columns = "".join(f", {name} = ?" for name in also) if also else ""
+    values = (target, *(also.values() if also else ()), ident, was)
+    done = db.execute(f"UPDATE {_TABLES[kind]} SET state = ?{columns} WHERE id = ? AND state = ?", values)  # noqa: S608
+    return done.rowcount == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -72,22 +73,23 @@ def known_by_key(db: Db, request: Request) -> Begun | None:
 
 
 def check_source(db: Db, kind: WorkflowKind, subject_id: int) -> None:
-    """Refuse an operation on a subject that is gone, busy or in another state.
+    """Refuse an operation on a subject that is gone or in another state, maybe because it is busy.
 
     Raises:
         NotFound, Busy, Conflict: as it says.
     """
     subject = f"{kind.subject_kind}:{subject_id}"
     state = state_of(db, kind.subject_kind, subject_id)
+    if state in kind.journey.source:
+        return
     if state is None:
         raise NotFound(f"there is no {kind.subject_kind} {subject_id}", subject=subject)
     holder = live_on(db, subject)
     if holder is not None:
         raise _busy(holder, subject)
-    if state not in kind.journey.source:
-        raise Conflict(
-            f"it is {state}; {kind.operation} needs {' or '.join(kind.journey.source)}", subject=subject, state=state
-        )
+    raise Conflict(
+        f"it is {state}; {kind.operation} needs {' or '.join(kind.journey.source)}", subject=subject, state=state
+    )
 
 
 def _busy(holder: Row, subject: str) -> Busy:
@@ -111,6 +113,17 @@ def live_on(db: Db, subject: str) -> Row | None:
 
 
 def _insert(db: Transaction, request: Request) -> int:
+    """The row is the lock on the subject. Raises Busy."""
+    try:
+        return _insert_row(db, request)
+    except sqlite3.IntegrityError:
+        holder = live_on(db, request.subject)
+        if holder is None:
+            raise
+        raise _busy(holder, request.subject) from None
+
+
+def _insert_row(db: Transaction, request: Request) -> int:
     return db.insert(
         "INSERT INTO workflows (operation, subject, state, key, parent, arguments, actor, role, reason, started_at)"
         " VALUES (?, ?, 'planning', ?, ?, ?, ?, ?, ?, ?)",
@@ -140,8 +153,8 @@ def freeze(
         Conflict: the subject changed its state meanwhile.
     """
     db.on_rollback(live.steps.clear)
-    db.execute("UPDATE workflows SET facts = ? WHERE id = ?", (dump(dict(facts)), live.id))
-    move(db, "workflow", live.id, WorkflowState.RUNNING, source=WorkflowState.PLANNING)
+    also = {"facts": dump(dict(facts))}
+    move(db, "workflow", live.id, WorkflowState.RUNNING, source=WorkflowState.PLANNING, also=also)
     live.steps += _insert_steps(db, live.id, steps)
     transition(
         db,
