@@ -43,6 +43,7 @@ from qrmd.errors import (
     PreconditionFailed,
     QrmdError,
     StepFailed,
+    TooManyRequests,
     Unavailable,
 )
 from qrmd.hooks.registered import Manifest, Page, Periodic, Service, StateMachine
@@ -224,6 +225,7 @@ __all__ = [
     "StorageCapabilities",
     "StorageDriver",
     "StorageUsage",
+    "TooManyRequests",
     "Transaction",
     "Unavailable",
     "Verb",

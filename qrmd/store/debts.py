@@ -12,6 +12,7 @@ from qrmd.states import StepState
 from qrmd.store import secrets
 from qrmd.store.connection import Transaction
 from qrmd.store.journal import done, failed
+from qrmd.store.transitions import state_of, transition
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 
 
@@ -30,17 +31,23 @@ def make(db: Transaction, live: LiveWorkflow, step: LiveStep, fault: Mapping[str
 
 
 def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
-    """A debt is paid; with the last one the workflow's secrets go."""
+    """A debt is paid; with the last one the workflow's secrets go, and a subject that waited for it arrives."""
     done(db, step, {})
-    settle(db, live.id, live.subject, "workflow.debts_paid")
+    journey, kind = live.kind.journey, live.kind.subject_kind
+    if not settle(db, live.id, live.subject, "workflow.debts_paid") or journey.owing is None:
+        return
+    if state_of(db, kind, live.subject_id) == journey.owing:
+        transition(db, kind, live.subject_id, journey.done, actor=live.actor, workflow_id=live.id)
 
 
-def settle(db: Transaction, workflow_id: int, subject: str, event: str) -> None:
-    """Forget the secrets of a workflow that owes nothing any more."""
+def settle(db: Transaction, workflow_id: int, subject: str, event: str) -> bool:
+    """Forget the secrets of a workflow that owes nothing any more; whether that is so."""
     unpaid = "SELECT 1 FROM steps WHERE workflow_id = ? AND state IN ('debt', 'owed') LIMIT 1"
-    if db.value(unpaid, (workflow_id,)) is None:
-        secrets.forget(db, workflow_id)
-        events.append(db, event, subject, workflow_id=workflow_id)
+    if db.value(unpaid, (workflow_id,)) is not None:
+        return False
+    secrets.forget(db, workflow_id)
+    events.append(db, event, subject, workflow_id=workflow_id)
+    return True
 
 
 def void(db: Transaction, debtor: LiveWorkflow, steps: Sequence[LiveStep]) -> None:

@@ -138,7 +138,9 @@ def finish(db: Transaction, live: LiveWorkflow) -> None:
         raise CancelAsked
     save_carried(db, live)
     live.kind.complete(db, live.subject_id, live.arguments, live.id)
-    _arrive(db, live, live.kind.journey.done, live.kind.done_event)
+    owes = any(each.state in UNPAID for each in live.steps)
+    arrived = (live.kind.journey.owing if owes else None) or live.kind.journey.done
+    _arrive(db, live, arrived, live.kind.done_event)
     _end(db, live, WorkflowState.DONE)
 
 

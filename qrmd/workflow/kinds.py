@@ -19,7 +19,8 @@ Arguments = Mapping[str, Any]
 class Journey:
     """The states of the subject on its way: ``source → during → done | undone | stuck``.
 
-    ``source`` may name several. A state that is None is left as it is.
+    ``source`` may name several. A state that is None is left as it is. With ``owing`` it arrives there while a step
+    is still owed, and is ``done`` when the last debt is paid.
     """
 
     source: tuple[str, ...]
@@ -27,6 +28,7 @@ class Journey:
     done: str
     undone: str | None
     stuck: str | None
+    owing: str | None = None
 
 
 def _nothing(_db: Transaction, _id: int, _arguments: Arguments, _workflow: int) -> None:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from qrmd.api import Actor, Conflict, InvalidInput, NoCapacity, Transaction, events, now_us, to_iso
+from qrmd.api import (
+    SECOND,
+    Actor,
+    Conflict,
+    InvalidInput,
+    NoCapacity,
+    TooManyRequests,
+    Transaction,
+    events,
+    now_us,
+    to_iso,
+)
 from qrmd_cloud.lease import need
 from qrmd_cloud.limits import asked, refuse_excess
-from qrmd_cloud.model import ProductKind, Request
-from qrmd_cloud.money import show
+from qrmd_cloud.model import ProductKind, Request, User
+from qrmd_cloud.money import HOUR_SECONDS, show
 from qrmd_cloud.preview import priced
 from qrmd_cloud.pricing import total
 from qrmd_cloud.rules import Rules
@@ -28,10 +39,12 @@ def create(db: Transaction, request: Request, rules: Rules, actor: Actor) -> dic
 
     Raises:
         NoCapacity: a limit, or CCUs are missing, or too many requests are open; nothing was made.
+        TooManyRequests: the user has made too many within an hour.
         Conflict: a host name is taken.
         InvalidInput: high availability without a price for it.
     """
     user = users.find(db, request.user_id)
+    _refuse_haste(db, user, rules)
     if requests.count_open(db, user.id) >= rules.max_open_requests:
         raise NoCapacity(
             f"{user.name} has {rules.max_open_requests} open requests",
@@ -61,6 +74,19 @@ def create(db: Transaction, request: Request, rules: Rules, actor: Actor) -> dic
     said = letters.variables(db, requests.get(db, ident)) | {"reason": request.reason}
     mails.queue(db, f"ordered:{ident}", rules.admin_mail, "ordered", said, ident)
     return {"request": ident, "approved": False, "attempt": 0}
+
+
+def _refuse_haste(db: Transaction, user: User, rules: Rules) -> None:
+    """Requests cancelled at once are rows and mails too."""
+    least = requests.nth_latest(db, user.id, rules.orders_per_hour)
+    wait = least + HOUR_SECONDS * SECOND - now_us()
+    if least and wait > 0:
+        raise TooManyRequests(
+            f"{user.name} has made {rules.orders_per_hour} requests within an hour",
+            subject=f"cloud_user:{user.id}",
+            hint=f"order again in {-(-wait // (60 * SECOND))} minutes, or have cloud.orders_per_hour raised",
+            retry_after=-(-wait // SECOND),
+        )
 
 
 def _refuse_poverty(db: Transaction, request: Request, rules: Rules) -> None:

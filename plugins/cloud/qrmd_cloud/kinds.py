@@ -190,7 +190,7 @@ class Kinds:
         return WorkflowKind(
             operation="cloud.mail",
             subject_kind=mails.KIND,
-            journey=Journey(("queued",), "sending", "sent", "queued", "error"),
+            journey=Journey(("queued",), "sending", "sent", "queued", "error", owing="owed"),
             view=lambda db, ident, _arguments, _workflow: mails.get(db, ident),
             plan=lambda _hooks, view: [
                 send(mail.arguments(self._templates[view.template], view.recipient, view.variables))

@@ -19,6 +19,7 @@ class Rules(Config):
         approval: ``always`` (an approver answers), ``auto``, or ``auto_under``.
         approval_under_micro: with ``auto_under``: micro-CCU per day up to which nobody is asked.
         max_quantity: servers of one request.
+        orders_per_hour: requests that one user may make within an hour, whatever became of them.
         grace_seconds: from the stop at zero CCUs to de-provisioning.
         low_balance_hours: the warning mail goes out when the CCUs last for less.
         admin_mail: told of new requests; empty: nobody.
@@ -27,6 +28,7 @@ class Rules(Config):
     approval: str = "always"
     approval_under_micro: int = 0
     max_quantity: int = 20
+    orders_per_hour: int = 240
     grace_seconds: int = 86_400
     low_balance_hours: int = 24
     admin_mail: str = ""
@@ -42,6 +44,7 @@ def compose(config: Config, settings: Mapping[str, Any]) -> Rules:
         "approval": settings.get("cloud.approval"),
         "approval_under_micro": parse(str(settings.get("cloud.approval_under_ccu") or "0"), "approval_under_ccu"),
         "max_quantity": settings.get("cloud.max_quantity"),
+        "orders_per_hour": settings.get("cloud.orders_per_hour"),
         "grace_seconds": settings.get("cloud.grace_seconds"),
         "low_balance_hours": settings.get("cloud.low_balance_hours"),
         "admin_mail": settings.get("mail.admin"),

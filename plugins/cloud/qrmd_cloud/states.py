@@ -38,7 +38,8 @@ class MailState(StrEnum):
 
     QUEUED = "queued"  #: to be sent
     SENDING = "sending"  #: a cloud.mail workflow is live
-    SENT = "sent"  #: handed to the mail server, or a visible debt of its workflow
+    OWED = "owed"  #: the mail server did not take it yet: a visible debt of its workflow, retried
+    SENT = "sent"  #: handed to the mail server
     ERROR = "error"  #: its workflow is stuck
 
 
@@ -91,6 +92,8 @@ SERVER_EDGES = (
 MAIL_EDGES = (
     Edge(M.QUEUED, M.SENDING, "cloud.mail"),
     Edge(M.SENDING, M.SENT, "handed over"),
+    Edge(M.SENDING, M.OWED, "the mail server does not take it"),
+    Edge(M.OWED, M.SENT, "handed over, later"),
     Edge(M.SENDING, M.QUEUED, "cancelled"),
     Edge(M.SENDING, M.ERROR, "stuck"),
     Edge(M.ERROR, M.SENDING, "retried"),

@@ -97,6 +97,12 @@ def count_open(db: Db, user_id: int) -> int:
     return int(db.value(sql, (user_id,)))
 
 
+def nth_latest(db: Db, user_id: int, n: int) -> int:
+    """When a user made the ``n``-th latest request, whatever became of it; 0: there are fewer."""
+    sql = "SELECT created_at FROM cloud_requests WHERE user_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?"
+    return int(db.value(sql, (user_id, n - 1)) or 0)
+
+
 # ------------------------------------------------------------ the queue
 
 
