@@ -14,7 +14,7 @@ from qrmd.plugins.registries import Registries
 from qrmd.states import ApplianceState as A
 from qrmd.states import HostState, ResourceState
 from qrmd.states import ImageState as I
-from qrmd.store import addresses, appliances, images, secrets
+from qrmd.store import addresses, appliances, claims, images, secrets
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.hosts import find as find_host
@@ -102,6 +102,7 @@ class Lifecycle:
     def _reserve_start(self, db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:
         appliance = appliances.find(db, ident)
         image = images.find(db, appliance.image_id)
+        claims.require_settled(db, f"image:{image.id}")
         if image.state != I.IDLE:
             raise Conflict(f"its image {image.name} is {image.state}", subject=f"appliance:{ident}")
         promised = appliances.volumes(db, ident)
@@ -292,6 +293,7 @@ class Lifecycle:
             raise Conflict(f"it has become {image.size_mb} MiB meanwhile", subject=f"image:{ident}", hint="ask again")
         if extra < 0:
             raise Conflict(f"it is {image.size_mb} MiB; images only grow", subject=f"image:{ident}")
+        claims.require_free(db, f"image:{ident}", workflow)
         users = images.users_of(db, ident)
         if users:
             raise Conflict(f"it is used by {', '.join(users[:5])}", subject=f"image:{ident}", users=users[:100])
@@ -332,11 +334,13 @@ def _require_host(db: Db, appliance: Appliance) -> None:
 
 def _reserve_copy(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG001
     source = images.find(db, int(images.find(db, ident).source.partition(":")[2]))
+    claims.require_settled(db, f"image:{source.id}")
     if source.state != I.IDLE:
         raise Conflict(f"it is {source.state}", subject=f"image:{source.id}", hint="wait until it is idle")
 
 
 def _reserve_image_removal(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG001
+    claims.require_free(db, f"image:{ident}", workflow)
     users = images.users_of(db, ident)
     if users:
         raise Conflict(

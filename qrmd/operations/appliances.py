@@ -21,7 +21,7 @@ from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, convert
 from qrmd.placement import Requirement, choose, explain, shortage
 from qrmd.states import ApplianceState, ImageState
-from qrmd.store import addresses, appliances, hosts, images, places
+from qrmd.store import addresses, appliances, claims, hosts, images, places
 from qrmd.store.capacity import read_hosts, read_storages
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.find import page
@@ -91,6 +91,8 @@ def _add(db: Transaction, spec: ApplianceSpec, actor: str, reason: str) -> int:
 def _resolved(db: Db, spec: ApplianceSpec, actor: str) -> Appliance:
     """The appliance of a spec, names looked up. Raises NotFound."""
     image = images.find(db, spec.image)
+    if image.state == ImageState.IDLE:
+        claims.require_settled(db, f"image:{image.id}")
     if image.state not in USABLE:
         raise Conflict(f"image {image.name} is {image.state}", subject=f"image:{image.id}", hint="choose another")
     if len(spec.networks) > 8:

@@ -12,7 +12,7 @@ from qrmd.operations.inputs import Ref
 from qrmd.operations.registry import OPERATE, verb
 from qrmd.operations.schema import Options
 from qrmd.states import ApplianceState, HostState
-from qrmd.store import fences, hosts, keys, observed, places
+from qrmd.store import claims, fences, hosts, keys, observed, places
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.observed import Change
 from qrmd.store.transitions import transition
@@ -146,6 +146,7 @@ def _scrap(db: Transaction, call: Call, ref: int | str, reason: str) -> int:
         raise Conflict(
             f"it is {found.state}; only a fenced host is scrapped", subject=place, hint="host.declare_fenced it first"
         )
+    claims.require_free(db, place)
     owed = fences.write_off(db, place)
     for storage in places.all_storages(db):
         if storage.host_id == found.id:

@@ -13,7 +13,7 @@ from qrmd.operations.inputs import Name, Ref, Text, Uri
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options, Range
 from qrmd.states import HostState
-from qrmd.store import hosts
+from qrmd.store import claims, hosts
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.find import page
 from qrmd.store.rows import shape
@@ -132,6 +132,7 @@ async def host_remove(call: Call, host: Ref, options: Options = _OPTIONS) -> Any
 
 def _remove(db: Transaction, call: Call, ref: int | str, reason: str) -> bool:
     found = hosts.find(db, ref)
+    claims.require_free(db, f"host:{found.id}")
     users = hosts.users_of(db, found.id)
     owned = db.value("SELECT count(*) FROM owned WHERE place = ?", (f"host:{found.id}",))
     if users or owned:

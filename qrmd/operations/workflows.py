@@ -10,7 +10,7 @@ from qrmd.operations.call import Call
 from qrmd.operations.inputs import Ident, Seconds
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options
-from qrmd.store import keys
+from qrmd.store import claims, keys
 from qrmd.store.connection import Db
 from qrmd.store.find import page
 from qrmd.store.rows import shape
@@ -40,8 +40,8 @@ def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
 
 @verb("workflow.get", roles=LOOK)
 async def workflow_get(call: Call, workflow: Ident) -> dict[str, Any]:
-    """One workflow with its steps, in order, and its children."""
-    return await call.read(_get, workflow)
+    """One workflow with its steps, in order, its children, and what it holds."""
+    return {**await call.read(_get, workflow), "claims": await call.read(claims.of_workflow, workflow)}
 
 
 def _get(db: Db, ident: int) -> dict[str, Any]:

@@ -177,7 +177,6 @@ def _arrive(db: Transaction, live: LiveWorkflow, state: str | None, event: str) 
 
 def _end(db: Transaction, live: LiveWorkflow, state: WorkflowState) -> None:
     move(db, "workflow", live.id, state, likely=live.state, also={"ended_at": now_us()})
-    db.execute("DELETE FROM claims WHERE workflow_id = ?", (live.id,))
     if not any(each.state in UNPAID for each in live.steps):
         secrets.forget(db, live.id)
 
@@ -274,7 +273,6 @@ def abandon(db: Transaction, live: LiveWorkflow, actor: str, reason: str) -> Non
         data={"subject": live.subject},
     )
     db.execute("UPDATE workflows SET ended_at = ? WHERE id = ?", (now_us(), live.id))
-    db.execute("DELETE FROM claims WHERE workflow_id = ?", (live.id,))
     if not any(each.state in UNPAID for each in live.steps):
         secrets.forget(db, live.id)
 

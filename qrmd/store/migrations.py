@@ -32,6 +32,7 @@ def one_of(column: str, enum: type[StrEnum]) -> str:
     return f"CHECK ({column} IN ({', '.join(repr(each.value) for each in enum)}))"
 
 
+# Removed images and appliances are kept for the history, so they outlive the storages and kernels that they name.
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
@@ -81,7 +82,7 @@ CREATE TABLE kernels (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, initrd TEXT NOT NULL,
     cmdline TEXT NOT NULL) STRICT;
 CREATE TABLE images (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, storage_id INTEGER NOT NULL REFERENCES storages (id),
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, storage_id INTEGER NOT NULL,
     volume TEXT NOT NULL, format TEXT NOT NULL, size_mb INTEGER NOT NULL CHECK (size_mb >= 0),
     state TEXT NOT NULL {one_of("state", ImageState)}, sha256 TEXT NOT NULL DEFAULT '',
     source TEXT NOT NULL DEFAULT '', default_user TEXT NOT NULL DEFAULT 'root',
@@ -99,7 +100,7 @@ CREATE TABLE appliances (
     virtualization_type TEXT NOT NULL, cpus INTEGER NOT NULL CHECK (cpus > 0),
     memory_mb INTEGER NOT NULL CHECK (memory_mb > 0), disk_mb INTEGER NOT NULL CHECK (disk_mb > 0),
     state TEXT NOT NULL {one_of("state", ApplianceState)}, hostname TEXT NOT NULL,
-    kernel_id INTEGER REFERENCES kernels (id), resource_id INTEGER REFERENCES resources (id),
+    kernel_id INTEGER, resource_id INTEGER REFERENCES resources (id),
     host_id INTEGER REFERENCES hosts (id), networks TEXT NOT NULL, ssh_keys TEXT NOT NULL, login TEXT NOT NULL,
     owner TEXT NOT NULL, comment TEXT NOT NULL DEFAULT '', placement TEXT NOT NULL DEFAULT '{{}}',
     created_at INTEGER NOT NULL, active_at INTEGER NOT NULL DEFAULT 0) STRICT;
@@ -139,9 +140,6 @@ CREATE TABLE steps (
     fault TEXT NOT NULL DEFAULT '{{}}', place TEXT NOT NULL DEFAULT '', UNIQUE (workflow_id, position)) STRICT;
 CREATE INDEX steps_debts ON steps (state) WHERE state = 'debt';
 CREATE INDEX steps_owed ON steps (place) WHERE state = 'owed';
-CREATE TABLE claims (
-    name TEXT PRIMARY KEY, workflow_id INTEGER NOT NULL REFERENCES workflows (id), purpose TEXT NOT NULL) STRICT;
-CREATE INDEX claims_workflow ON claims (workflow_id);
 CREATE TABLE owned (
     id INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL, plugin TEXT NOT NULL, kind TEXT NOT NULL,
     external_id TEXT NOT NULL, place TEXT NOT NULL, workflow_id INTEGER NOT NULL, UNIQUE (kind, external_id, place)

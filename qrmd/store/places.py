@@ -8,9 +8,11 @@ import sqlite3
 from qrmd import events
 from qrmd.errors import Conflict
 from qrmd.model import Kernel, Network, Storage
+from qrmd.store import claims
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.find import by_ref
 from qrmd.store.rows import dump, load
+from qrmd.store.transitions import state_of
 
 
 def find_storage(db: Db, ref: int | str) -> Storage:
@@ -39,7 +41,9 @@ def find_kernel(db: Db, ref: int | str) -> Kernel:
 
 
 def add_storage(db: Transaction, storage: Storage, actor: str, reason: str) -> int:
-    """Insert a storage (its id is ignored). Raises Conflict when the name is taken."""
+    """Insert a storage (its id is ignored). Raises Conflict when the name is taken, or its host was removed."""
+    if storage.host_id is not None and state_of(db, "host", storage.host_id) == "removed":
+        raise Conflict("it was removed", subject=f"host:{storage.host_id}", hint="qrm host list")
     ident = _insert(
         db,
         "storage",
@@ -129,8 +133,9 @@ _TABLES = {"storage": "storages", "network": "networks", "kernel": "kernels"}
 
 
 def remove(db: Transaction, kind: str, ref: int | str, actor: str, reason: str) -> int:
-    """Delete a storage, network or kernel that nothing uses. Raises Conflict naming the users."""
+    """Delete a storage, network or kernel that nothing uses. Raises Busy naming a holder, Conflict naming the users."""
     row = by_ref(db, _TABLES[kind], kind, ref)
+    claims.require_free(db, f"{kind}:{row['id']}")
     users = [each[0] for each in db.rows(_USERS[kind], (row["id"], row["id"]))]
     if users:
         raise Conflict(

@@ -86,18 +86,24 @@ def check_source(db: Db, kind: WorkflowKind, subject_id: int) -> None:
         raise NotFound(f"there is no {kind.subject_kind} {subject_id}", subject=subject)
     holder = live_on(db, subject)
     if holder is not None:
-        raise _busy(holder, subject)
+        raise busy(holder, subject)
     raise Conflict(
         f"it is {state}; {kind.operation} needs {' or '.join(kind.journey.source)}", subject=subject, state=state
     )
 
 
-def _busy(holder: Row, subject: str) -> Busy:
+def busy(holder: Row, subject: str, purpose: str = "") -> Busy:
+    """Who holds an object, and what for.
+
+    Args:
+        holder: ``id``, ``operation``, ``state``, ``actor`` and ``reason`` of its workflow.
+        purpose: more than that the workflow works on the object.
+    """
     reason = f": {holder['reason']}" if holder["reason"] else ""
     stuck = holder["state"] == WorkflowState.STUCK
     ident = holder["id"]
     return Busy(
-        f"{holder['operation']} is {holder['state']} (workflow {ident}, by {holder['actor']}{reason})",
+        f"{holder['operation']}{purpose} is {holder['state']} (workflow {ident}, by {holder['actor']}{reason})",
         subject=subject,
         hint=f"workflow.retry, skip or abandon {ident}" if stuck else f"wait for it, or workflow.cancel {ident}",
         workflow=ident,
@@ -120,7 +126,7 @@ def _insert(db: Transaction, request: Request) -> int:
         holder = live_on(db, request.subject)
         if holder is None:
             raise
-        raise _busy(holder, request.subject) from None
+        raise busy(holder, request.subject) from None
 
 
 def _insert_row(db: Transaction, request: Request) -> int:
