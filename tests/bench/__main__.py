@@ -20,7 +20,7 @@ from tests.bench.figure import Figure
 from tests.bench.need import Unavailable
 
 NAMES = ("appliances", "calls", "lists", "restart", "real")
-COLUMNS = ("", "", "ours", "floor / peer", "ratio", "aim", "")
+COLUMNS = ("", "", "ours", "floor / peer", "ratio", "aim", "", "")
 
 
 @click.command()
@@ -43,7 +43,7 @@ def main(names: tuple[str, ...], output: Path, *, quick: bool) -> None:
                 missing[name] = str(error)
                 console.print(f"[yellow]{name} was not measured: {error}")
     output.write_text(json.dumps(report(figures, missing, quick=quick), indent=1) + "\n", encoding="utf-8")
-    Console(width=None if sys.stdout.isatty() else 150).print(table(figures))
+    Console(width=None if sys.stdout.isatty() else 170).print(table(figures))
     click.echo(f"written to {output}")
     sys.exit(1 if missing else 0)
 
@@ -62,7 +62,7 @@ def report(figures: list[Figure], missing: dict[str, str], *, quick: bool) -> di
 def table(figures: list[Figure]) -> Table:
     """For people."""
     shown = Table(*COLUMNS, title="qrmd", title_justify="left")
-    for column in shown.columns[:6]:
+    for column in shown.columns[:7]:
         column.no_wrap = True
     for column in shown.columns[2:6]:
         column.justify = "right"
@@ -83,7 +83,8 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     if figure.aim is not None:
         sign = "≥" if figure.unit == "/s" else "≤"
         aim = f"{sign} " + (f"{figure.aim:.2f} ×" if figure.aim_is_ratio else _number(figure.aim, figure.unit))
-    return figure.name, f"[{colour}]{_number(figure.value, figure.unit)}", peer, ratio, aim, figure.note
+    value, verdict = f"[{colour}]{_number(figure.value, figure.unit)}", f"[{colour}]{figure.verdict}"
+    return figure.name, value, peer, ratio, aim, verdict, figure.note
 
 
 def _number(value: float, unit: str) -> str:

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from tests.bench.client import Target, rate
-from tests.bench.figure import Figure
+import psutil
+
+from qrmd.process import Process
+from tests.bench.client import Target, put_load
+from tests.bench.figure import Figure, middle
 from tests.bench.inside import workplace
 from tests.bench.servers import serving
 
 VERSION_AIM, GET_AIM = 0.7, 0.5
+NOTE = "peer: bare twisted.web.xmlrpc, no check of who asks"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is called: what it told, and its process."""
+
+    told: dict[str, Any]
+    process: Process
+
+    def target(self, way: str) -> Target:
+        """Its end-point with TLS (``tls``) or without (``plain``)."""
+        return target_of(self.told, way)
+
+    def processor_seconds(self) -> float:
+        """What it has used so far."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
 
 
 def measure(*, quick: bool) -> Iterator[Figure]:
-    """Ours and the bare server alternate, so that a busy machine is unjust to neither."""
-    seconds = 1.0 if quick else 4.0
+    """Ours and the bare server alternate; of some rounds the one with the middle ratio is shown."""
+    seconds, rounds = (0.7, 3) if quick else (1.5, 5)
     with workplace() as directory:
         ours, bare = serving(directory, "daemon_server", active=100), serving(directory, "bare_server")
-        with ours as (told, _), bare as (peer, _):
-            yield from _compare(told, peer, seconds)
+        with ours as daemon, bare as peer:
+            yield from _compare(Server(*daemon), Server(*peer), seconds, rounds)
 
 
 def target_of(told: dict[str, Any], way: str) -> Target:
@@ -27,15 +50,27 @@ def target_of(told: dict[str, Any], way: str) -> Target:
     return Target(told[way], told["ca_file"] if way == "tls" else "", told.get("credentials", ""))
 
 
-def _compare(daemon: dict[str, Any], bare: dict[str, Any], seconds: float) -> Iterator[Figure]:
+def _compare(daemon: Server, bare: Server, seconds: float, rounds: int) -> Iterator[Figure]:
     verbs: tuple[tuple[str, list[Any], float], ...] = (
         ("qrm.version", [], VERSION_AIM),
-        ("appliance.get", [daemon["appliance"]], GET_AIM),
+        ("appliance.get", [daemon.told["appliance"]], GET_AIM),
     )
-    for ours, arguments, aim in verbs:
-        for way in ("tls", "plain"):
-            for clients in (1, 8):
-                peer = rate(target_of(bare, way), "version", [], clients=clients, seconds=seconds)
-                mine = rate(target_of(daemon, way), ours, arguments, clients=clients, seconds=seconds)
-                name = f"{ours}, {clients} client{'s' if clients > 1 else ''}, {way}"
-                yield Figure("calls", name, mine, "/s", peer, aim, True, "peer: bare twisted.web.xmlrpc")
+    for (verb, arguments, aim), way, clients in product(verbs, ("tls", "plain"), (1, 8)):
+        found = []
+        for _ in range(rounds):
+            peer = _load(bare, way, "version", [], clients, seconds)
+            found.append((_load(daemon, way, verb, arguments, clients, seconds), peer))
+        name = f"{verb}, {clients} client{'s' if clients > 1 else ''}, {way}"
+        rate, peer_rate = middle([(mine[0], peer[0]) for mine, peer in found])
+        yield Figure("calls", name, rate, "/s", peer_rate, aim, True, NOTE)
+        each, peer_each = middle([(mine[1], peer[1]) for mine, peer in found])
+        yield Figure("calls", f"{name}: processor", each, "ms", peer_each)
+
+
+def _load(
+    server: Server, way: str, method: str, arguments: list[Any], clients: int, seconds: float
+) -> tuple[float, float]:
+    """Calls per second, and milliseconds of a processor per call."""
+    before = server.processor_seconds()
+    load = put_load(server.target(way), method, arguments, clients=clients, seconds=seconds)
+    return load.rate, (server.processor_seconds() - before) / load.calls * 1000

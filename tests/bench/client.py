@@ -61,6 +61,14 @@ def _receive(connection: socket.socket) -> bytes:
     return got
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What clients got answered: calls, and calls per second."""
+
+    calls: int
+    rate: float
+
+
 def _drive(target: Target, request: bytes, seconds: float, ready: Any, answers: Any) -> None:
     connection = target.connect()
     first = call(connection, request)
@@ -70,12 +78,12 @@ def _drive(target: Target, request: bytes, seconds: float, ready: Any, answers: 
     while time.monotonic() - began < seconds:
         call(connection, request)
         count += 1
-    answers.put(count / (time.monotonic() - began))
+    answers.put((count, count / (time.monotonic() - began)))
     connection.close()
 
 
-def rate(target: Target, method: str, arguments: Sequence[Any], *, clients: int, seconds: float) -> float:
-    """Calls per second of so many clients with a connection and a process each."""
+def put_load(target: Target, method: str, arguments: Sequence[Any], *, clients: int, seconds: float) -> Load:
+    """Call without a pause from so many clients with a connection and a process each."""
     context = multiprocessing.get_context("spawn")
     ready, answers = context.Barrier(clients), context.Queue()
     given = (target, target.request(method, arguments), seconds, ready, answers)
@@ -83,7 +91,8 @@ def rate(target: Target, method: str, arguments: Sequence[Any], *, clients: int,
     for each in running:
         each.start()
     try:
-        return float(sum(answers.get(timeout=seconds + 60) for _ in running))
+        told = [answers.get(timeout=seconds + 60) for _ in running]
+        return Load(sum(calls for calls, _ in told), sum(rate for _, rate in told))
     finally:
         for each in running:
             each.join(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,6 +44,16 @@ class Figure:
             return None
         return judged >= self.aim if self.unit == "/s" else judged <= self.aim
 
+    @property
+    def verdict(self) -> str:
+        """``met``, ``not met``, or empty: there is no aim."""
+        return {True: "met", False: "not met", None: ""}[self.reached]
+
     def as_dict(self) -> dict[str, Any]:
         """JSON shape in ``bench.json``."""
         return {**asdict(self), "ratio": self.ratio, "reached": self.reached}
+
+
+def middle(rounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Ours and the peer's figure of the round whose ratio is in the middle: others share the machine."""
+    return sorted(rounds, key=lambda each: each[0] / each[1])[len(rounds) // 2]

@@ -33,7 +33,9 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     """The daemon that is killed had its work from inside; the one that starts is the real program."""
     active = ACTIVE // 10 if quick else ACTIVE
     with workplace() as directory:
-        yield Figure("restart", "cold start, nothing there", _cold(directory / "cold"), "s")
+        seconds, used = _cold(directory / "cold")
+        yield Figure("restart", "cold start, nothing there", seconds, "s", note="from the program's start to an answer")
+        yield Figure("restart", "cold start, nothing there: processor", used, "s")
         with serving(directory, "daemon_server", active=active, under_way=UNDER_WAY) as (told, process):
             database = directory / "state/qrmd.sqlite"
             wait_until(lambda: _count(database, IN_BETWEEN) >= SOME, timeout=60, interval=0.002, what="some under way")
@@ -42,8 +44,10 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         under_way = _count(database, IN_BETWEEN)
         credentials = told["credentials"]
         seconds, daemon = _start(directory, credentials, killed)
+        used = _processor_seconds(daemon)
         yield Figure("restart", f"kill -9 with {active:,} active", seconds, "s", aim=RESTART_AIM,
                      note=f"{under_way} were on their way")  # fmt: skip
+        yield Figure("restart", f"kill -9 with {active:,} active: processor", used, "s")
         try:
             wait_until(lambda: not _count(database, LIVE), timeout=120, what="the end of what was under way")
             left = _count(database, IN_BETWEEN)
@@ -54,11 +58,19 @@ def measure(*, quick: bool) -> Iterator[Figure]:
             daemon.kill()
 
 
-def _cold(directory: Path) -> float:
+def _cold(directory: Path) -> tuple[float, float]:
+    """Seconds to the first answer, and of a processor."""
     directory.mkdir()
     seconds, daemon = _start(directory, "", time.monotonic())
+    used = _processor_seconds(daemon)
     daemon.kill()
-    return seconds
+    return seconds, used
+
+
+def _processor_seconds(daemon: Process) -> float:
+    """What it has used since its start."""
+    times = psutil.Process(daemon.pid).cpu_times()
+    return times.user + times.system
 
 
 def _start(directory: Path, credentials: str, began: float) -> tuple[float, Process]:
