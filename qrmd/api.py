@@ -83,7 +83,7 @@ from qrmd.operations.registry import (
 from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, Ref
 from qrmd.settings import Setting, one_of
 from qrmd.states import Edge
-from qrmd.store import secrets
+from qrmd.store import hostnames, secrets
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import transition
@@ -241,6 +241,7 @@ __all__ = [
     "events",
     "from_iso",
     "hookimpl",
+    "hostnames",
     "load",
     "names",
     "now_us",

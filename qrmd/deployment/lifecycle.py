@@ -14,7 +14,7 @@ from qrmd.plugins.registries import Registries
 from qrmd.states import ApplianceState as A
 from qrmd.states import HostState, ResourceState
 from qrmd.states import ImageState as I
-from qrmd.store import addresses, appliances, claims, images, secrets
+from qrmd.store import addresses, appliances, claims, hostnames, images, secrets
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.hosts import find as find_host
@@ -189,6 +189,7 @@ class Lifecycle:
         self._drop_machine(db, ident, workflow)
         self._drop_disks(db, ident)
         addresses.release(db, ident)
+        hostnames.release(db, f"appliance:{ident}")
 
     def _drop_machine(self, db: Transaction, ident: int, workflow: int) -> None:
         appliance = appliances.find(db, ident)

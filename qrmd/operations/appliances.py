@@ -81,11 +81,11 @@ class ApplianceSpec:
 @verb("appliance.add", roles=OPERATE, changes=True)
 async def appliance_add(call: Call, spec: ApplianceSpec, options: Options = _OPTIONS) -> Any:
     """Define an appliance; nothing runs yet. Returns its id."""
-    return await call.change(options, _add, spec, call.actor.name, options.reason)
+    return await call.change(options, _add, spec, call.actor.name, options.reason, call.parent)
 
 
-def _add(db: Transaction, spec: ApplianceSpec, actor: str, reason: str) -> int:
-    return appliances.add(db, _resolved(db, spec, actor), actor, reason)
+def _add(db: Transaction, spec: ApplianceSpec, actor: str, reason: str, parent: int | None = None) -> int:
+    return appliances.add(db, _resolved(db, spec, actor), actor, reason, parent)
 
 
 def _resolved(db: Db, spec: ApplianceSpec, actor: str) -> Appliance:
@@ -293,12 +293,12 @@ async def appliance_explain(call: Call, appliance: Any, quantity: Annotated[int,
 
 
 async def _rehearse(call: Call, spec: ApplianceSpec) -> Plan:
-    """What starting an appliance of this spec would take, under another name when its own is taken."""
+    """What starting an appliance of this spec would take, under other names when its own are taken."""
     create = partial(_add, spec=spec, actor=call.actor.name, reason="explained")
     try:
         return await call.core.engine.rehearse("appliance.start", 0, {}, call.actor, create)
     except Conflict:
-        other = replace(spec, name=f"{spec.name[:40]}-{token_hex(4)}")
+        other = replace(spec, name=f"{spec.name[:40]}-{token_hex(4)}", hostname=None)
         create = partial(_add, spec=other, actor=call.actor.name, reason="explained")
         return await call.core.engine.rehearse("appliance.start", 0, {}, call.actor, create)
 

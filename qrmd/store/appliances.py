@@ -21,7 +21,7 @@ from qrmd.model import (
     Volume,
     VolumeView,
 )
-from qrmd.store import addresses, hosts, images, places, secrets
+from qrmd.store import addresses, hostnames, hosts, images, places, secrets
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.find import by_ref
 from qrmd.store.rows import dump, load
@@ -32,8 +32,16 @@ def find(db: Db, ref: int | str) -> Appliance:
     return load(Appliance, by_ref(db, "appliances", "appliance", ref))
 
 
-def add(db: Transaction, appliance: Appliance, actor: str, reason: str) -> int:
-    """Insert an appliance in state ``stopped`` (id and time are ours). Raises Conflict when the name is taken."""
+def add(db: Transaction, appliance: Appliance, actor: str, reason: str, parent: int | None = None) -> int:
+    """Insert an appliance in state ``stopped`` (id and time are ours).
+
+    Args:
+        parent: workflow whose step asks; the host name may be held by its subject.
+
+    Raises:
+        Conflict: its name is taken, or its host name in one of its networks.
+    """
+    hostname = appliance.hostname or appliance.name
     try:
         ident = db.insert(
             "INSERT INTO appliances (name, image_id, virtualization_type, cpus, memory_mb, disk_mb, state, hostname,"
@@ -46,7 +54,7 @@ def add(db: Transaction, appliance: Appliance, actor: str, reason: str) -> int:
                 appliance.cpus,
                 appliance.memory_mb,
                 appliance.disk_mb,
-                appliance.hostname or appliance.name,
+                hostname,
                 appliance.kernel_id,
                 dump(appliance.networks),
                 dump(appliance.ssh_keys),
@@ -58,6 +66,7 @@ def add(db: Transaction, appliance: Appliance, actor: str, reason: str) -> int:
         )
     except sqlite3.IntegrityError:
         raise Conflict("an appliance of that name exists already", subject=f"appliance:{appliance.name}") from None
+    hostnames.reserve(db, f"appliance:{ident}", hostname, appliance.networks, parent=parent)
     events.append(
         db, "appliance.added", f"appliance:{ident}", actor=actor, reason=reason, data={"name": appliance.name}
     )
@@ -176,6 +185,14 @@ def find_resource(db: Db, ident: int) -> Resource:
 
 
 def change(db: Transaction, ident: int, values: Mapping[str, Any]) -> None:
-    """Set columns of a stopped appliance; names are ours, never a caller's."""
+    """Set columns of a stopped appliance; names are ours, never a caller's.
+
+    Raises:
+        Conflict: its new host name is held by somebody else in one of its networks.
+    """
+    before = find(db, ident)
+    if values.get("hostname", before.hostname) != before.hostname:
+        hostnames.reserve(db, f"appliance:{ident}", values["hostname"], before.networks)
+        hostnames.release(db, f"appliance:{ident}", before.hostname)
     names = ", ".join(f"{name} = ?" for name in values)
     db.execute(f"UPDATE appliances SET {names} WHERE id = ?", (*values.values(), ident))  # noqa: S608 - our names

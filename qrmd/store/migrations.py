@@ -165,6 +165,24 @@ def m001_first_tables(db: sqlite_utils.Database) -> None:
     db.conn.execute("INSERT INTO meta (key, value) VALUES ('created_at', ?)", (str(now_us()),))
 
 
+HOSTNAMES = """
+CREATE TABLE hostnames (
+    network_id INTEGER NOT NULL REFERENCES networks (id) ON DELETE CASCADE, hostname TEXT NOT NULL,
+    holder TEXT NOT NULL, PRIMARY KEY (network_id, hostname)) STRICT, WITHOUT ROWID;
+CREATE INDEX hostnames_holder ON hostnames (holder);
+INSERT OR IGNORE INTO hostnames (network_id, hostname, holder)
+    SELECT n.value, a.hostname, 'appliance:' || a.id FROM appliances a, json_each(a.networks) n
+    WHERE a.state <> 'removed' ORDER BY a.id;
+"""
+
+
+@core()
+def m002_hostnames(db: sqlite_utils.Database) -> None:
+    """One holder per host name and network; where two have one, the older keeps it."""
+    for statement in _statements(HOSTNAMES):
+        db.conn.execute(statement)
+
+
 def _statements(script: str) -> list[str]:
     """Split a script where a statement is complete (triggers hold semicolons)."""
     found, current = [], ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from qrmd.api import (
     Conflict,
     InvalidInput,
     NoCapacity,
+    Ref,
     TooManyRequests,
     Transaction,
     events,
@@ -31,8 +33,11 @@ from qrmd_cloud.store import ledger, letters, mails, requests, servers, users
 DAY_HOURS = 24
 
 
-def create(db: Transaction, request: Request, rules: Rules, actor: Actor) -> dict[str, Any]:
+def create(db: Transaction, request: Request, rules: Rules, actor: Actor, networks: Sequence[Ref]) -> dict[str, Any]:
     """Insert a request that fits limits and CCUs; it may approve itself.
+
+    Args:
+        networks: that its servers will join.
 
     Returns:
         ``{"request", "approved", "attempt"}``.
@@ -60,7 +65,7 @@ def create(db: Transaction, request: Request, rules: Rules, actor: Actor) -> dic
     estimated = replace(request, price_micro=total(lines))
     _refuse_poverty(db, estimated, rules)
     ident = requests.insert(db, request)
-    servers.insert_all(db, replace(request, id=ident))
+    servers.insert_all(db, replace(request, id=ident), networks, actor)
     events.append(
         db,
         "cloud_request.created",

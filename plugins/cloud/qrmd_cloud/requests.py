@@ -17,6 +17,7 @@ from qrmd.api import (
     InvalidInput,
     Length,
     ListOptions,
+    NotFound,
     Options,
     Range,
     Services,
@@ -30,7 +31,7 @@ from qrmd_cloud.children import Core
 from qrmd_cloud.model import Request, User
 from qrmd_cloud.money import show
 from qrmd_cloud.pricing import PriceLine, shown, total
-from qrmd_cloud.rules import RuleBook
+from qrmd_cloud.rules import RuleBook, Rules
 from qrmd_cloud.spec import RequestSpec
 from qrmd_cloud.store import ledger, requests, rows, servers, users
 
@@ -63,7 +64,9 @@ class Requests:
         wanted = await self._wanted(call, request)
         if options.dry_run:
             return await self._plan(call, wanted)
-        answer = await call.change(options, decisions.create, wanted, await self._rules.read(), call.actor)
+        rules = await self._rules.read()
+        networks = await self._core.networks(rules.networks, wanted.nics)
+        answer = await call.change(options, decisions.create, wanted, rules, call.actor, networks)
         if answer["approved"]:
             await self._provision(call, answer, options)
         return answer["request"]
@@ -141,10 +144,19 @@ class Requests:
     async def _plan(self, call: Call, request: Request) -> dict[str, Any]:
         rules = await self._rules.read()
         lines, found = await call.read(_account, request, rules)
+        found["objections"] += await self._taken(call, request, rules)
         placed = await preview.placement(
             self._core, replace(request, price_micro=total(lines)), rules, f"cloud:{found['user']}"
         )
         return {"request": request.id} | found | {"placement": placed, "steps": preview.steps(request, placed)}
+
+    async def _taken(self, call: Call, request: Request, rules: Rules) -> tuple[str, ...]:
+        try:
+            networks = await self._core.networks(rules.networks, request.nics)
+        except NotFound:
+            return ()  # the placement says so
+        taken = await call.read(servers.taken, request, networks)
+        return tuple(f"the host name {name} is taken" for name in taken)
 
     async def _provision(self, call: Call, answer: Mapping[str, Any], options: Options) -> int:
         """Start an approved request now, unless its time or its turn is still to come."""

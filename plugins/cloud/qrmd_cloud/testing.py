@@ -61,7 +61,7 @@ class Town:
 
     def order(self, user: int, **changes: Any) -> int:
         """A new request: one server at 4 CCU per hour, open-ended."""
-        answer = self.do(decisions.create, request(user, **changes), self.rules, ADMIN)
+        answer = self.do(decisions.create, request(user, **changes), self.rules, ADMIN, ())
         return int(answer["request"])
 
     def approve(self, ident: int) -> None:

@@ -288,5 +288,5 @@ def test_a_free_price_list_bills_and_stops_nothing(town: Town) -> None:
 def test_an_order_refused_leaves_nothing(town: Town) -> None:
     user = town.user(ccus=1)
     with pytest.raises(NoCapacity):
-        town.do(decisions.create, request(user), town.rules, ADMIN)
+        town.do(decisions.create, request(user), town.rules, ADMIN, ())
     assert town.do(lambda db: db.value("SELECT COUNT(*) FROM cloud_requests")) == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from qrmd.api import SYSTEM, Conflict, Db, NotFound, Transaction, load, transition
+from qrmd.api import SYSTEM, Actor, Conflict, Db, NotFound, Ref, Role, Transaction, load, transition
+from qrmd.api import hostnames as ledger_of_names
 from qrmd_cloud.model import MarkKind, Request, Server
 from qrmd_cloud.states import ServerState
 from qrmd_cloud.store import meter
@@ -22,20 +24,56 @@ def hostnames(request: Request) -> list[str]:
     return [f"{request.hostname}-{number}" for number in range(1, request.quantity + 1)]
 
 
-def insert_all(db: Transaction, request: Request) -> None:
-    """The servers of a new request.
+def insert_all(db: Transaction, request: Request, networks: Sequence[Ref], actor: Actor) -> None:
+    """The servers of a new request, with their host names held in the networks that they will join.
 
     Raises:
-        Conflict: a host name is taken.
+        Conflict: a host name is taken; who holds it is told to those who may see all appliances.
     """
     for number, wanted in enumerate(hostnames(request), 1):
-        hostname = wanted or f"cloud-{request.id}-{number}"
-        if db.value("SELECT 1 FROM cloud_servers WHERE hostname = ? AND state <> 'removed'", (hostname,)):
-            raise Conflict(f"the host name {hostname} is taken", hint="choose another one, or leave it to us")
+        hostname = wanted or _free_name(db, f"cloud-{request.id}-{number}", networks)
+        if _is_ordered(db, hostname):
+            raise _taken(hostname)
+        try:
+            ledger_of_names.reserve(db, _holder(request.id), hostname, networks)
+        except Conflict:
+            if actor.role is Role.CLOUD:
+                raise _taken(hostname) from None
+            raise
         db.execute(
             "INSERT INTO cloud_servers (request_id, user_id, number, hostname, state) VALUES (?, ?, ?, ?, 'new')",
             (request.id, request.user_id, number, hostname),
         )
+
+
+def taken(db: Db, request: Request, networks: Sequence[Ref]) -> list[str]:
+    """Host names that a request asks for and somebody else has."""
+    but = _holder(request.id)
+    return [
+        name
+        for name in filter(None, hostnames(request))
+        if _is_ordered(db, name, but=request.id) or ledger_of_names.is_taken(db, name, networks, but)
+    ]
+
+
+def _taken(hostname: str) -> Conflict:
+    return Conflict(f"the host name {hostname} is taken", hint="choose another one, or leave it to us")
+
+
+def _free_name(db: Db, name: str, networks: Sequence[Ref]) -> str:
+    """A name of our choice must not fail because somebody guessed it."""
+    candidates = (name, *(f"{name}-{number}" for number in range(2, 100)))
+    return next(each for each in candidates if not ledger_of_names.is_taken(db, each, networks))
+
+
+def _is_ordered(db: Db, hostname: str, but: int = 0) -> bool:
+    sql = "SELECT 1 FROM cloud_servers WHERE hostname = ? AND state <> 'removed' AND request_id <> ?"
+    return db.value(sql, (hostname, but)) is not None
+
+
+def _holder(request_id: int) -> str:
+    """Who holds the names: the subject of the workflows that will make the servers."""
+    return f"cloud_request:{request_id}"
 
 
 def of_request(db: Db, request_id: int, *, gone: bool = False) -> list[Server]:
@@ -79,9 +117,12 @@ def note_appliance(db: Transaction, ident: int, appliance_id: int, at: int) -> N
 
 
 def move(db: Transaction, server: Server, target: ServerState, reason: str, actor: str = SYSTEM.name) -> None:
-    """Along an edge, with its event; nothing when it is there already."""
-    if server.state is not target:
-        transition(db, KIND, server.id, target, actor=actor, reason=reason)
+    """Along an edge, with its event; nothing when it is there already. The host name of one that is gone is free."""
+    if server.state is target:
+        return
+    transition(db, KIND, server.id, target, actor=actor, reason=reason)
+    if target is ServerState.REMOVED:
+        ledger_of_names.release(db, _holder(server.request_id), server.hostname)
 
 
 def reset(db: Transaction, server: Server, at: int, reason: str) -> None:
