@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from qrmd.deployment.reach import OnStorage
-from qrmd.drivers import OwnerTag
+from qrmd.drivers import Attachment, OwnerTag
 from qrmd.workflow.action import Context, Done, Final, Outcome
 
 Args = Mapping[str, Any]
+_PARTS = tuple(each.name for each in fields(Attachment))
 
 
 class ProvideDisk(OnStorage):
@@ -31,7 +32,7 @@ class ProvideDisk(OnStorage):
             tag = OwnerTag(args["installation"], ctx.subject)
             await there.call(there.driver.clone, args["source"], args["volume"], args["size_mb"], tag)
         attachment = await there.call(there.driver.export, args["volume"], args["consumer"])
-        return Done({args["slot"]: asdict(attachment)})
+        return Done({args["slot"]: {name: getattr(attachment, name) for name in _PARTS}})
 
     async def undo(self, ctx: Context, args: Args) -> Outcome:
         """Take the export back; remove what was cloned."""

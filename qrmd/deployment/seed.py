@@ -1,4 +1,4 @@
-"""NoCloud seed files (cloud-init's documented format), pure."""
+"""NoCloud seed files (cloud-init's documented format), pure. They are YAML, of which JSON is a part."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import crypt_r
-import yaml
+import orjson
 
 ROUNDS = 5000
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def build_seed(
@@ -47,5 +46,4 @@ def hash_password(password: str, salt: str) -> str:
 
 
 def _yaml(data: Mapping[str, Any]) -> str:
-    text: str = yaml.dump(dict(data), Dumper=_DUMPER, sort_keys=False, width=10_000, allow_unicode=False)
-    return text
+    return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()

@@ -13,6 +13,7 @@ from qrmd.errors import Busy, Conflict, NotFound
 from qrmd.states import StepState, WorkflowState
 from qrmd.store import debts, keys, secrets
 from qrmd.store.connection import Db, Row, Transaction
+from qrmd.store.journal import own
 from qrmd.store.rows import dump
 from qrmd.store.transitions import move, state_of, transition
 from qrmd.vault import references
@@ -148,12 +149,18 @@ def _insert_row(db: Transaction, request: Request) -> int:
 
 
 def freeze(
-    db: Transaction, live: LiveWorkflow, steps: Sequence[Step], facts: Mapping[str, Any], void: Sequence[Void] = ()
+    db: Transaction,
+    live: LiveWorkflow,
+    steps: Sequence[Step],
+    facts: Mapping[str, Any],
+    void: Sequence[Void] = (),
+    deadline: int = 0,
 ) -> None:
     """Move 3: steps, state change of the subject, event.
 
     Args:
         void: debts of earlier workflows of the subject that end with this one's beginning.
+        deadline: of the first step, when it is attempted right after this; its intent is written here then.
 
     Raises:
         Conflict: the subject changed its state meanwhile.
@@ -161,7 +168,9 @@ def freeze(
     db.on_rollback(live.steps.clear)
     also = {"facts": dump(dict(facts))}
     move(db, "workflow", live.id, WorkflowState.RUNNING, source=WorkflowState.PLANNING, also=also)
-    live.steps += _insert_steps(db, live.id, steps)
+    live.steps += _insert_steps(db, live.id, steps, deadline)
+    if deadline:
+        own(db, live, steps[0])
     transition(
         db,
         live.kind.subject_kind,
@@ -176,14 +185,22 @@ def freeze(
         debts.void(db, debtor, owed)
 
 
-def _insert_steps(db: Transaction, workflow_id: int, steps: Sequence[Step]) -> list[LiveStep]:
-    first = int(db.value("SELECT seq FROM sqlite_sequence WHERE name = 'steps'") or 0) + 1
+def _insert_steps(db: Transaction, workflow_id: int, steps: Sequence[Step], deadline: int) -> list[LiveStep]:
+    ident = int(db.value("SELECT seq FROM sqlite_sequence WHERE name = 'steps'") or 0) + 1
+    made = [LiveStep(ident + position, position, step) for position, step in enumerate(steps)]
+    if deadline:
+        made[0].state, made[0].attempts, made[0].began_at, made[0].deadline = StepState.RUNNING, 1, now_us(), deadline
     db.execute_many(
-        "INSERT INTO steps (id, workflow_id, position, action, version, plugin, phase, title, args, provides,"
-        " on_failure, owns, disowns, place, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
-        [(first + position, workflow_id, position, *_columns(step)) for position, step in enumerate(steps)],
+        "INSERT INTO steps (id, workflow_id, position, state, attempts, began_at, deadline, action, version, plugin,"
+        " phase, title, args, provides, on_failure, owns, disowns, place)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(each.id, workflow_id, *_progress(each), *_columns(each.step)) for each in made],
     )
-    return [LiveStep(first + position, position, step) for position, step in enumerate(steps)]
+    return made
+
+
+def _progress(step: LiveStep) -> tuple[Any, ...]:
+    return step.position, step.state.value, step.attempts, step.began_at, step.deadline
 
 
 def _columns(step: Step) -> tuple[Any, ...]:
@@ -196,8 +213,8 @@ def _columns(step: Step) -> tuple[Any, ...]:
         dump(dict(step.args)),
         dump({"provides": step.provides, "needs": step.needs}),
         step.on_failure.value,
-        dump([[each.kind, each.external_id, each.place] for each in step.owns]),
-        dump([[each.kind, each.external_id, each.place] for each in step.disowns]),
+        dump([(each.kind, each.external_id, each.place) for each in step.owns]),
+        dump([(each.kind, each.external_id, each.place) for each in step.disowns]),
         step.place,
     )
 

@@ -79,11 +79,28 @@ class Driver:
         """Whether no attempt is under way."""
         return self._driving == 0
 
+    def take_turn(self, live: LiveWorkflow) -> bool:
+        """Its turn is now, if there is room: ``drive`` or ``return_turn`` must follow."""
+        if live.running or self._ready or self._driving >= self._limit or self._runner.draining:
+            return False
+        live.running = True
+        self._driving += 1
+        return True
+
+    def return_turn(self, live: LiveWorkflow) -> None:
+        """It does not need its turn: others come."""
+        live.running = False
+        self._driving -= 1
+        self._drive_ready()
+
+    def drive(self, live: LiveWorkflow) -> None:
+        """It has its turn."""
+        Deferred.fromCoroutine(self._drive(live)).addErrback(self._broken, live)
+
     def _drive_ready(self) -> None:
         while self._ready and self._driving < self._limit and not self._runner.draining:
-            live = self._ready.popleft()
             self._driving += 1
-            Deferred.fromCoroutine(self._drive(live)).addErrback(self._broken, live)
+            self.drive(self._ready.popleft())
 
     async def _drive(self, live: LiveWorkflow) -> None:
         pause: float | None = 0.0
@@ -96,9 +113,7 @@ class Driver:
                 if self._runner.draining:
                     break
         finally:
-            live.running = False
-            self._driving -= 1
-            self._drive_ready()
+            self.return_turn(live)
         if live.state in ENDED:
             self.end(live)
         elif pause is not None:

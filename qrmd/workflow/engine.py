@@ -174,16 +174,28 @@ class Engine:
     # ------------------------------------------------------------ planning
 
     async def _plan_and_freeze(self, live: LiveWorkflow, view: Any) -> None:
-        """Moves 2 and 3, or everything of move 1 is released."""
+        """Moves 2 and 3, or everything of move 1 is released.
+
+        When its turn is now, the intent of the first step is written with the plan.
+        """
+        deadline = 0
         try:
             plan = self._plan(live.kind, live.subject, view, live.arguments)
             void = self.debts.against(live)
-            await self._parts.store.write(workflows.freeze, live, plan.steps, plan.facts, void)
+            if plan.steps and not void and not live.kind.mirrored and self._driver.take_turn(live):
+                deadline = now_us() + int(self._parts.actions[plan.steps[0].action].timeout * SECOND)
+            await self._parts.store.write(workflows.freeze, live, plan.steps, plan.facts, void, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the reservations must go
+            if deadline:
+                self._driver.return_turn(live)
             fault = error if isinstance(error, QrmdError) else _own_fault(live, error)
             await self._refuse(live, fault)
             raise fault from None
         live.state = WorkflowState.RUNNING
+        if deadline:
+            live.intended = live.steps[0]
+            self._driver.drive(live)
+            return
         if void:
             await self.debts.forget(void)
         self._driver.schedule(live)

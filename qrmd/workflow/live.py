@@ -13,6 +13,9 @@ from qrmd.timers import Timer
 from qrmd.workflow.kinds import WorkflowKind
 from qrmd.workflow.plan import Step
 
+_ENDED = frozenset({StepState.DONE, StepState.DEBT, StepState.SKIPPED, StepState.OWED})
+_UNTOUCHED = frozenset({StepState.PENDING, StepState.UNDONE, StepState.SKIPPED, StepState.OWED})
+
 
 @dataclass(slots=True)
 class LiveStep:
@@ -32,7 +35,7 @@ class LiveStep:
     @property
     def ended(self) -> bool:
         """Nothing more to do for it on the way forward."""
-        return self.state in {StepState.DONE, StepState.DEBT, StepState.SKIPPED, StepState.OWED}
+        return self.state in _ENDED
 
     @property
     def given_up(self) -> bool:
@@ -42,7 +45,7 @@ class LiveStep:
     @property
     def touched(self) -> bool:
         """It may have changed something outside."""
-        return self.state not in {StepState.PENDING, StepState.UNDONE, StepState.SKIPPED, StepState.OWED}
+        return self.state not in _UNTOUCHED
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class LiveWorkflow:
     Attributes:
         sealed: its secrets and those its arguments name, still encrypted.
         carried: a step that is done, and its result, before its row says so: written with the next write.
+        intended: its first step, when its intent was written with the plan and it was not attempted yet.
         current: the step that was attempted last.
         timer: when it is looked at again.
         running: it is being driven, or waits for its turn.
@@ -77,6 +81,7 @@ class LiveWorkflow:
     failures: int = 0
     waiters: list[Deferred[None]] = field(default_factory=list)
     carried: tuple[LiveStep, Mapping[str, Any]] | None = None
+    intended: LiveStep | None = None
     current: LiveStep | None = None
     timer: Timer | None = None
 

@@ -163,4 +163,4 @@ def _providers(steps: Sequence[Step]) -> dict[str, int]:
 
 def from_plugin(steps: Iterable[Step], plugin: str) -> list[Step]:
     """The steps, signed with the plugin that planned them."""
-    return [replace(step, plugin=plugin) for step in steps]
+    return [step if step.plugin == plugin else replace(step, plugin=plugin) for step in steps]

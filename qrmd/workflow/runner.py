@@ -49,7 +49,7 @@ class Runner:
     async def stick(self, live: LiveWorkflow, step: LiveStep | None, fault: Mapping[str, Any]) -> None:
         """A human is asked to decide about a step."""
         await self._parts.store.write_urgently(journal.stick, live, step, fault)
-        live.state, live.fault, live.carried = WorkflowState.STUCK, fault, None
+        live.state, live.fault, live.carried, live.intended = WorkflowState.STUCK, fault, None, None
         if step is not None:
             step.wake_at, step.fault = 0, fault
         live.current = step
@@ -113,6 +113,8 @@ class Runner:
             return (step.wake_at - now) / SECOND
         if step.state is StepState.WAITING:
             await self._flush(live)
+        elif live.intended is step:
+            live.intended = None
         elif live.kind.mirrored and await self._owe(live, step):
             return None
         else:
@@ -280,4 +282,6 @@ def _undoing(live: LiveWorkflow) -> bool:
 
 def _needs_met(live: LiveWorkflow, step: LiveStep) -> bool:
     """Whether every slot it needs comes from a step that has ended (a skipped one counts: a human said so)."""
+    if not step.step.needs:
+        return True
     return all(provider.ended for slot in step.step.needs for provider in live.steps if slot in provider.step.provides)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from qrmd.deployment.seed import build_seed, hash_password
 from qrmd.process import Completed, run
 from qrmd.testing.images.tree import SOURCES
 from qrmd.testing.needs import require
@@ -126,3 +127,16 @@ def test_a_seed_that_can_not_be_read_gives_no_orders(tmp_path: Path, user_data: 
 
 def test_a_seed_without_instance_id_is_refused(tmp_path: Path) -> None:
     assert "no instance-id" in read(tmp_path, "#cloud-config\n", "local-hostname: x\n").stderr
+
+
+def test_what_the_daemon_writes_is_yaml_and_means_that(tmp_path: Path) -> None:
+    keys = [f'{KEY} "quoted" \\ back: # no comment {{}}', f"{KEY} two"]
+    seed = build_seed(instance="i-1", hostname="web-1", login="root", ssh_keys=keys, password="secret", salt="s")
+    told = yaml.safe_load(seed["user-data"])
+    assert seed["user-data"].startswith("#cloud-config\n")
+    assert told["ssh_authorized_keys"] == keys
+    assert told["chpasswd"]["users"][0]["password"] == hash_password("secret", "s")
+    assert yaml.safe_load(seed["meta-data"]) == {"instance-id": "i-1", "local-hostname": "web-1"}
+    assert read_orders(tmp_path, seed["user-data"], seed["meta-data"]) == read_orders(
+        tmp_path, "#cloud-config\n" + yaml.safe_dump(told), yaml.safe_dump(yaml.safe_load(seed["meta-data"]))
+    )
