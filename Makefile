@@ -6,7 +6,7 @@
 #   make test            everything that .ci/run runs
 #   make lint            ruff and mypy
 #   make bench           measurements: prints a table, writes bench.json
-#   make assets          web assets (npm ci)
+#   make assets          web assets by lock file, into qrmd/web/assets: what is installed or built then has them
 #   make clean           remove what was built here; images in the cache stay
 
 PYTHON := build/venv/bin/python
@@ -56,6 +56,6 @@ assets:
 
 clean:
 	@if [ -d build/demo ] && [ -x $(PYTHON) ]; then $(PYTHON) -m qrmd.testing.lab down --name demo || true; fi
-	@rm -rf build/venv build/demo build/bootstrap.log node_modules bench.json
+	@rm -rf build/venv build/demo build/bootstrap.log node_modules qrmd/web/assets bench.json
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis qrmd.egg-info plugins/*/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess  # noqa: TID251 - qrmd.process is not there yet
@@ -202,10 +203,25 @@ def works(python: str | Path, code: str = "import sys, pip; sys.exit(%r)") -> bo
 
 
 def install_assets() -> None:
-    """``npm ci``, if package.json is there and its lock file has changed."""
-    lock = TREE / "package-lock.json"
-    if not (TREE / "package.json").exists():
+    """``npm ci``, if its lock file has changed, and what package.json names as assets to where the daemon has them."""
+    told = TREE / "package.json"
+    if not told.exists():
         return
+    install_modules(TREE / "package-lock.json")
+    place = TREE / "qrmd/web/assets"
+    place.mkdir(parents=True, exist_ok=True)
+    wanted = {Path(name).name: TREE / "node_modules" / name for name in json.loads(told.read_text())["assets"]}
+    for path in place.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+    for name, source in wanted.items():
+        draft = place / f".{name}.part"
+        shutil.copyfile(source, draft)
+        draft.replace(place / name)
+
+
+def install_modules(lock: Path) -> None:
+    """``npm ci``, if the lock file has changed."""
     npm = shutil.which("npm")
     if npm is None:
         raise Unmet("npm is missing: apt-get install npm")

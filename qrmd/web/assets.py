@@ -1,4 +1,4 @@
-"""Files that browsers load: our own style and script, and htmx where it is installed."""
+"""Files that browsers load: our own style and script, and what npm brought, where it was built in."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OWN = Path(__file__).parent / "static"
-_ROOT = Path(__file__).parent.parent.parent
-INSTALLED = (
-    _ROOT / "build" / "assets",
-    _ROOT / "node_modules" / "htmx.org" / "dist",
-    Path("/usr/share/qrmd/assets"),
-)
-"""Where ``make assets`` or a package put what npm brought."""
-VENDORED = ("htmx.min.js",)
+BROUGHT = Path(__file__).parent / "assets"
+"""``make assets`` fills it by the lock file; wheels and installations take it along. Pages work without it."""
 _TYPES = {".css": b"text/css; charset=utf-8", ".js": b"text/javascript; charset=utf-8", ".svg": b"image/svg+xml"}
 
 
@@ -31,9 +25,8 @@ class Assets:
     """All of them, read once."""
 
     def __init__(self) -> None:
-        files = [path for path in sorted(OWN.iterdir()) if path.suffix in _TYPES]
-        for name in VENDORED:
-            files += [path for path in (place / name for place in INSTALLED) if path.is_file()][:1]
+        places = [place for place in (BROUGHT, OWN) if place.is_dir()]
+        files = [path for place in places for path in sorted(place.iterdir()) if path.suffix in _TYPES]
         self._assets = {path.name: _load(path) for path in files}
 
     def get(self, name: str) -> Asset | None:

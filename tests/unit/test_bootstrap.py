@@ -136,3 +136,23 @@ def test_somebody_else_than_root_is_told_so() -> None:
         shutil.rmtree(tree)
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if "run it as root" in line] == [done.stderr.strip()]
+
+
+def test_assets_are_what_package_json_names_where_the_daemon_has_them(
+    bootstrap: ModuleType, programs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "package.json").write_text('{"assets": ["lib/dist/lib.js"]}')
+    (tmp_path / "package-lock.json").write_text("{}")
+    write(
+        programs, "npm", "mkdir -p node_modules/lib/dist; echo called >> calls; echo new > node_modules/lib/dist/lib.js"
+    )
+    place = tmp_path / "qrmd/web/assets"
+    place.mkdir(parents=True)
+    (place / "old.js").write_text("of an earlier release")
+    for _ in range(2):
+        bootstrap.install_assets()
+        assert {path.name: path.read_text() for path in place.iterdir()} == {"lib.js": "new\n"}
+    assert (tmp_path / "calls").read_text() == "called\n"
+    (place / "lib.js").unlink()
+    bootstrap.install_assets()
+    assert (place / "lib.js").exists()
