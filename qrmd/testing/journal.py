@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from qrmd.store.connection import Db, open_reader
 
@@ -77,6 +77,11 @@ class Journal:
         """Workflows that wait for a human, described."""
         rows = self.db.rows("SELECT id FROM workflows WHERE state = 'stuck'")
         return [self.describe(row["id"]) for row in rows]
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table: what has not changed is the same."""
+        names = [row[0] for row in self.db.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: [tuple(row) for row in self.db.rows(f"SELECT * FROM {name}")] for name in names}  # noqa: S608
 
     def describe(self, workflow: int) -> str:
         """State and steps, for people."""

@@ -100,6 +100,25 @@ def test_libvirtd_away_during_a_stop(centre: DataCentre, fault: str) -> None:
     assert centre.audit()["clean"]
 
 
+@pytest.mark.parametrize("fault", ["killed", "silent"])
+def test_libvirtd_away_during_a_restart(centre: DataCentre, fault: str) -> None:
+    appliance = centre.start_appliance(networks=())
+    there = centre.leftovers()
+    (hypervisor.kill_libvirtd if fault == "killed" else hypervisor.freeze_libvirtd)(centre.access)
+    workflow = centre.daemon.call("appliance.restart", appliance, {"grace_seconds": 0})
+    wait_for_fault(centre, workflow, "core.shut_down")
+    hypervisor.thaw_libvirtd(centre.access)
+    hypervisor.restart_libvirtd(centre.access)
+    assert centre.daemon.wait(workflow, 120)["state"] == "done"
+    assert centre.daemon.call("appliance.get", appliance)["state"] == "active"
+    assert {kind: len(found) for kind, found in centre.leftovers().items()} == {
+        kind: len(found) for kind, found in there.items()
+    }
+    centre.give_back(appliance)
+    assert centre.leftovers() == {}
+    wait_until(lambda: centre.audit()["clean"], timeout=30, what="a clean audit")
+
+
 def test_a_start_on_a_host_silent_for_good_is_stuck_by_name_until_the_host_is_back(centre: DataCentre) -> None:
     daemon = centre.daemon
     hypervisor.freeze_libvirtd(centre.access)

@@ -9,6 +9,7 @@ import pytest
 
 from qrmd.testing.datacentre import DataCentre
 from qrmd.testing.distributions import write_distribution
+from qrmd.testing.journal import watch
 from qrmd.testing.lab import smtp
 from qrmd.testing.strikes import Asking, options
 from qrmd.testing.waiting import wait_until
@@ -184,6 +185,49 @@ def test_a_planner_that_holds_the_daemon_is_quarantined_by_its_restart(centre: D
     found = daemon.call("plugin.get", "naughty")
     assert "held" in found["fault"] or "hold" in found["fault"], found
     centre.give_back(appliance)
+    assert centre.leftovers() == {}
+    assert centre.audit()["clean"]
+
+
+def test_a_daemon_killed_while_it_plans_plans_again(centre: DataCentre, orders: Orders) -> None:
+    """The reservations are rows then, the steps are not."""
+    daemon, appliance = centre.daemon, centre.add_appliance()
+    orders.give("hold the daemon in the planner")
+    with daemon.journal() as journal:
+        before = journal.newest()
+        asking = Asking(daemon, "appliance.start", appliance, "", options())
+        workflow = watch(lambda: journal.find("appliance.start", before), 30.0, "the start")
+        assert journal.state(workflow) == "planning"
+        daemon.kill()
+        assert journal.steps(workflow) == []
+    orders.give("behave")
+    daemon.start()
+    assert asking.answer() == workflow
+    found = daemon.wait(workflow)
+    assert found["state"] == "done"
+    assert "naughty.do" in {step["action"] for step in found["steps"]}
+    assert len(centre.leftovers()["leases"]) == 1
+    centre.give_back(appliance)
+    assert centre.leftovers() == {}
+    assert centre.audit()["clean"]
+
+
+def test_a_plan_that_a_restart_finds_refused_releases_its_reservations(centre: DataCentre, orders: Orders) -> None:
+    daemon, appliance = centre.daemon, centre.add_appliance()
+    orders.give("hold the daemon in the planner")
+    with daemon.journal() as journal:
+        before = journal.newest()
+        asking = Asking(daemon, "appliance.start", appliance, "", options())
+        workflow = watch(lambda: journal.find("appliance.start", before), 30.0, "the start")
+        daemon.kill()
+    orders.give("raise in the planner")
+    daemon.start()
+    assert asking.answer() == workflow
+    assert daemon.wait(workflow)["state"] == "undone"
+    shown = daemon.call("appliance.get", appliance)
+    assert (shown["state"], shown["nics"]) == ("stopped", [])
+    orders.give("behave")
+    daemon.finish("appliance.remove", appliance)
     assert centre.leftovers() == {}
     assert centre.audit()["clean"]
 
