@@ -95,6 +95,19 @@ def check_address(value: str) -> str:
         raise InvalidInput(f"{shown(value)} is not an IP address") from None
 
 
+def check_confirmed(named: str, typed: str) -> None:
+    """Before something is lost: whoever asks has typed the object's name.
+
+    Raises:
+        InvalidInput: another name, or none; its ``field`` is ``confirm``.
+    """
+    if not named or typed.strip() != named:
+        raise InvalidInput(
+            f"type {named or 'its name'} to confirm that this one is meant", hint="nothing is lost until then",
+            field="confirm",
+        )  # fmt: skip
+
+
 def shown(value: str, limit: int = 60) -> str:
     """A quoted, escaped, shortened form of a value that somebody else chose."""
     text = ascii(value)

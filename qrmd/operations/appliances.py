@@ -123,7 +123,7 @@ async def appliance_list(call: Call, options: ListOptions = _LIST) -> list[dict[
 
 
 def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
-    return [shape(row) for row in page(db, "appliances", FIELDS, options, condition="state <> 'removed'")]
+    return page(db, "appliances", FIELDS, options)
 
 
 @verb("appliance.get", roles=LOOK)

@@ -100,7 +100,7 @@ async def _act_on(call: Call, found: Found, options: AuditOptions) -> dict[str, 
 
 
 async def _adopt(call: Call, found: Found, reason: str) -> None:
-    if not await call.read(_exists, found.subject):
+    if not await call.read(audit.exists, found.subject):
         raise InvalidInput(f"its tag names {found.subject or 'nobody'}, which does not exist", hint="remove it instead")
     await call.core.store.write(
         audit.adopt, found.kind, found.external_id, found.place, found.subject, call.actor.name, reason
@@ -109,15 +109,6 @@ async def _adopt(call: Call, found: Found, reason: str) -> None:
 
 async def _forget(call: Call, kind: str, external_id: str, place: str, reason: str) -> None:
     await call.core.store.write(audit.forget, kind, external_id, place, call.actor.name, reason)
-
-
-def _exists(db: Db, subject: str) -> bool:
-    kind, _, ident = subject.partition(":")
-    table = {"appliance": "appliances", "image": "images"}.get(kind)
-    if table is None or not ident.isdigit():
-        return False
-    state = db.value(f"SELECT state FROM {table} WHERE id = ?", (int(ident),))  # noqa: S608 - our own table names
-    return state not in (None, "removed")
 
 
 def _shown(report: Report) -> dict[str, Any]:

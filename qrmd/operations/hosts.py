@@ -14,16 +14,10 @@ from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options, Range
 from qrmd.states import HostState
 from qrmd.store import claims, hosts
-from qrmd.store.connection import Db, Transaction
-from qrmd.store.find import page
-from qrmd.store.rows import shape
+from qrmd.store.connection import Transaction
 from qrmd.store.transitions import transition
 
 _OPTIONS, _LIST = Options(), ListOptions()
-FIELDS = (
-    "id", "name", "uri", "virtualization_type", "state", "cpus", "memory_mb", "cpu_overcommit", "memory_overcommit",
-    "reserved_memory_mb", "facts", "seen_at",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +54,13 @@ async def host_add(call: Call, spec: HostSpec, options: Options = _OPTIONS) -> A
 
 async def look(call: Call, host: Host) -> HostFacts:
     """What a host says of itself. Raises InvalidInput for a type that nobody serves, StepFailed when it is silent."""
-    driver = call.core.registries.virtualization.get(host.virtualization_type)
-    if driver is None:
+    if host.virtualization_type not in call.core.registries.virtualization:
         served = ", ".join(sorted(call.core.registries.virtualization)) or "none"
         raise InvalidInput(
             f"no started plugin serves the type {host.virtualization_type!r:.80}", hint=f"served now: {served}"
         )
-    if not driver.capabilities.blocking:
-        return driver.check(host)
-    return await call.core.lanes.call(f"host:{host.id or host.uri}:query", driver.check, host)
+    there = call.core.reach.ask_host(host)
+    return await there.call(there.driver.check)
 
 
 def _add(db: Transaction, call: Call, spec: HostSpec, facts: HostFacts, reason: str) -> int:
@@ -96,32 +88,13 @@ def _kept(facts: HostFacts) -> dict[str, Any]:
 @verb("host.list", roles=LOOK)
 async def host_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
     """Hosts, a page at a time."""
-    return await call.read(_list, options)
-
-
-def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
-    return [shape(row) for row in page(db, "hosts", FIELDS, options, condition="state <> 'removed'")]
+    return await call.read(hosts.list_page, options)
 
 
 @verb("host.get", roles=LOOK)
 async def host_get(call: Call, host: Ref) -> dict[str, Any]:
     """One host: its facts, what it has promised, and the appliances on it."""
-    return await call.read(_get, host)
-
-
-def _get(db: Db, ref: int | str) -> dict[str, Any]:
-    found = hosts.find(db, ref)
-    row = db.row(
-        "SELECT coalesce(sum(cpus), 0) AS used_cpus, coalesce(sum(memory_mb), 0) AS used_memory_mb,"
-        " count(*) AS machines FROM resources WHERE host_id = ? AND state <> 'removed'",
-        (found.id,),
-    )
-    shown = shape(db.rows("SELECT * FROM hosts WHERE id = ?", (found.id,))[0])
-    appliances = db.rows(
-        "SELECT id, name, state, cpus, memory_mb FROM appliances WHERE host_id = ? AND state <> 'removed'",
-        (found.id,),
-    )
-    return {**shown, **dict(row or {}), "appliances": [dict(each) for each in appliances]}
+    return await call.read(hosts.show_one, host)
 
 
 @verb("host.remove", roles=OPERATE, changes=True)
@@ -133,15 +106,7 @@ async def host_remove(call: Call, host: Ref, options: Options = _OPTIONS) -> Any
 def _remove(db: Transaction, call: Call, ref: int | str, reason: str) -> bool:
     found = hosts.find(db, ref)
     claims.require_free(db, f"host:{found.id}")
-    users = hosts.users_of(db, found.id)
-    owned = db.value("SELECT count(*) FROM owned WHERE place = ?", (f"host:{found.id}",))
-    if users or owned:
-        raise Conflict(
-            f"{', '.join(users[:5]) or f'{owned} things of ours'} still on it",
-            subject=f"host:{found.id}",
-            hint="remove those first; audit.leftovers names what is owned",
-            users=users[:100],
-        )
+    hosts.check_unused(db, found)
     transition(db, "host", found.id, HostState.REMOVED, actor=call.actor.name, reason=reason)
     call.core.capacity.refresh_hosts(db)
     return True

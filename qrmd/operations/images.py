@@ -17,16 +17,10 @@ from qrmd.operations.schema import Check, ListOptions, Options
 from qrmd.settings import one_of
 from qrmd.states import ImageState
 from qrmd.store import images, places
-from qrmd.store.connection import Db, Transaction
-from qrmd.store.find import page
-from qrmd.store.rows import shape
+from qrmd.store.connection import Transaction
 from qrmd.store.transitions import transition
 
 _OPTIONS, _LIST = Options(), ListOptions()
-FIELDS = (
-    "id", "name", "storage_id", "volume", "format", "size_mb", "state", "sha256", "source", "default_user",
-    "min_memory_mb", "created_at",
-)  # fmt: skip
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
@@ -71,8 +65,8 @@ async def image_import(call: Call, spec: ImageSpec, options: Options = _OPTIONS)
     """Copy an image file of the server onto a storage. Returns the workflow's id, or the plan."""
     storage = await call.read(places.find_storage, spec.storage)
     path = await call.core.lanes.call("files", check_source, spec.path, call.core.import_dirs)
-    driver = call.core.reach.deployment(storage)
-    facts = await call.core.lanes.call(f"storage:{storage.id}", driver.inspect, storage, path, spec.format)
+    there = call.core.reach.ask_storage(storage)
+    facts = await there.call(there.driver.inspect, path, spec.format)
     image = _image(spec, storage.id, facts.size_mb, f"file:{path}")
     arguments = {"path": str(path), "sha256": spec.sha256}
     return await _make(call, "image.import", image, arguments, options)
@@ -82,8 +76,8 @@ async def image_import(call: Call, spec: ImageSpec, options: Options = _OPTIONS)
 async def image_add(call: Call, spec: ImageSpec, options: Options = _OPTIONS) -> Any:
     """Make a volume that lies on a storage already known as an image. It is not ours and never removed."""
     storage = await call.read(places.find_storage, spec.storage)
-    driver = call.core.reach.deployment(storage)
-    found = await call.core.lanes.call(f"storage:{storage.id}", driver.find, storage, spec.path)
+    there = call.core.reach.ask_storage(storage)
+    found = await there.call(there.driver.find, spec.path)
     if found is None or found.format != spec.format:
         raise NotFound(f"there is no {spec.format} volume {spec.path!r:.120} on {storage.name}")
     image = _image(spec, storage.id, found.size_mb, "adopted")
@@ -124,23 +118,13 @@ async def image_clone(call: Call, image: Ref, name: Name, options: Options = _OP
 @verb("image.list", roles=LOOK)
 async def image_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
     """Images, a page at a time."""
-    return await call.read(_list, options)
-
-
-def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
-    return [shape(row) for row in page(db, "images", FIELDS, options, condition="state <> 'removed'")]
+    return await call.read(images.list_page, options)
 
 
 @verb("image.get", roles=LOOK)
 async def image_get(call: Call, image: Ref) -> dict[str, Any]:
     """One image, and what is made from it."""
-    return await call.read(_get, image)
-
-
-def _get(db: Db, ref: int | str) -> dict[str, Any]:
-    found = images.find(db, ref)
-    shown = shape(db.rows("SELECT * FROM images WHERE id = ?", (found.id,))[0])
-    return {**shown, "users": images.users_of(db, found.id)}
+    return await call.read(images.show_one, image)
 
 
 @verb("image.resize", roles=OPERATE, changes=True)

@@ -14,11 +14,7 @@ from qrmd.operations.call import Call
 from qrmd.operations.inputs import Address, Bridge, Domain, Name, Path, Ref, Text
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options, Range
-from qrmd.store import addresses, hosts, places
-from qrmd.store.capacity import read_storages
-from qrmd.store.connection import Db
-from qrmd.store.find import page
-from qrmd.store.rows import shape
+from qrmd.store import hosts, places
 
 _OPTIONS, _LIST = Options(), ListOptions()
 BOOT = FilePath("/boot")
@@ -69,37 +65,22 @@ async def storage_add(call: Call, spec: StorageSpec, options: Options = _OPTIONS
     return await call.change(options, places.add_storage, storage, call.actor.name, options.reason)
 
 
-STORAGE_FIELDS = ("id", "name", "deployment_type", "location", "host_id", "capacity_mb", "overcommit")
-
-
 @verb("storage.list", roles=LOOK)
 async def storage_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
-    """Storages, a page at a time."""
-    return await call.read(_page, "storages", STORAGE_FIELDS, options)
+    """Storages with what is promised on them, a page at a time; none of them is asked."""
+    return await call.read(places.list_storages, options)
 
 
 @verb("storage.get", roles=LOOK)
 async def storage_get(call: Call, storage: Ref) -> dict[str, Any]:
     """One storage: what it can, what it has promised, and what is free on it now."""
     found = await call.read(places.find_storage, storage)
-    shown = await call.read(_storage, found.id)
+    shown = await call.read(places.show_storage, found.id)
     driver = call.core.registries.deployment.get(found.deployment_type)
     if driver is None:
         return {**shown, "served": False}
     usage = await call.core.lanes.call(f"storage:{found.id}", driver.usage, found)
     return {**shown, "served": True, "total_mb": usage.total_mb, "free_mb": usage.free_mb}
-
-
-def _storage(db: Db, ident: int) -> dict[str, Any]:
-    shown = shape(db.rows("SELECT * FROM storages WHERE id = ?", (ident,))[0])
-    images = db.rows("SELECT id, name, size_mb FROM images WHERE storage_id = ? AND state <> 'removed'", (ident,))
-    volumes = db.rows("SELECT id, name, size_mb, appliance_id FROM volumes WHERE storage_id = ?", (ident,))
-    return {
-        **shown,
-        "promised_mb": read_storages(db)[ident],
-        "images": [dict(each) for each in images],
-        "volumes": [dict(each) for each in volumes],
-    }
 
 
 @verb("storage.remove", roles=OPERATE, changes=True)
@@ -177,30 +158,16 @@ def _range(text: str, cidr: Cidr) -> tuple[Address4or6, Address4or6]:
     return first, last
 
 
-NETWORK_FIELDS = ("id", "name", "bridge", "cidr", "range_first", "range_last", "gateway", "dns", "domain")
-
-
 @verb("network.list", roles=LOOK)
 async def network_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
     """Managed networks, a page at a time."""
-    return await call.read(_page, "networks", NETWORK_FIELDS, options)
+    return await call.read(places.list_networks, options)
 
 
 @verb("network.get", roles=LOOK)
 async def network_get(call: Call, network: Ref) -> dict[str, Any]:
     """One network, and who holds its addresses."""
-    return await call.read(_network, network)
-
-
-def _network(db: Db, ref: int | str) -> dict[str, Any]:
-    found = places.find_network(db, ref)
-    shown = shape(db.rows("SELECT * FROM networks WHERE id = ?", (found.id,))[0])
-    nics = db.rows(
-        "SELECT n.address, n.mac, n.appliance_id, a.name AS appliance FROM nics n JOIN appliances a"
-        " ON a.id = n.appliance_id WHERE n.network_id = ? ORDER BY n.id LIMIT 1000",
-        (found.id,),
-    )
-    return {**shown, "free_addresses": addresses.free(db, found), "nics": [dict(each) for each in nics]}
+    return await call.read(places.show_network, network)
 
 
 @verb("network.remove", roles=OPERATE, changes=True)
@@ -234,14 +201,10 @@ async def kernel_add(call: Call, spec: KernelSpec, options: Options = _OPTIONS) 
 @verb("kernel.list", roles=LOOK)
 async def kernel_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
     """Kernels, a page at a time."""
-    return await call.read(_page, "kernels", ("id", "name", "path", "initrd", "cmdline"), options)
+    return await call.read(places.list_kernels, options)
 
 
 @verb("kernel.remove", roles=OPERATE, changes=True)
 async def kernel_remove(call: Call, kernel: Ref, options: Options = _OPTIONS) -> Any:
     """Forget a kernel that nothing boots; its files stay."""
     return await call.change(options, places.remove, "kernel", kernel, call.actor.name, options.reason)
-
-
-def _page(db: Db, table: str, fields: tuple[str, ...], options: ListOptions) -> list[dict[str, Any]]:
-    return [shape(row) for row in page(db, table, fields, options)]

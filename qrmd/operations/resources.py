@@ -4,57 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from qrmd.errors import Conflict, InvalidInput, NotFound
-from qrmd.model import Host, Resource
+from qrmd.errors import Conflict, InvalidInput
 from qrmd.operations.call import Call
 from qrmd.operations.inputs import Ident, Text
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options
 from qrmd.states import ResourceState
-from qrmd.store import hosts
-from qrmd.store.connection import Db, Transaction
-from qrmd.store.find import page
-from qrmd.store.rows import load, shape
+from qrmd.store import resources
+from qrmd.store.connection import Transaction
 from qrmd.store.transitions import transition
 
 _OPTIONS, _LIST = Options(), ListOptions()
-FIELDS = ("id", "name", "virtualization_type", "uuid", "state", "host_id", "cpus", "memory_mb", "appliance_id")
 POWER = ("on", "off", "shutdown", "reset")
 
 
 @verb("resource.list", roles=LOOK)
 async def resource_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
     """Resources, a page at a time."""
-    return await call.read(_list, options)
-
-
-def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
-    return [shape(row) for row in page(db, "resources", FIELDS, options, condition="state <> 'removed'")]
-
-
-def _find(db: Db, ident: int) -> Resource:
-    row = db.row("SELECT * FROM resources WHERE id = ?", (ident,))
-    if row is None:
-        raise NotFound(f"there is no resource {ident}", hint="qrm resource list")
-    return load(Resource, row)
+    return await call.read(resources.list_page, options)
 
 
 @verb("resource.get", roles=LOOK)
 async def resource_get(call: Call, resource: Ident) -> dict[str, Any]:
     """One resource: its row, and the machine as its host sees it now."""
-    found, host = await call.read(_with_host, resource)
-    shown = await call.read(lambda db: shape(db.rows("SELECT * FROM resources WHERE id = ?", (resource,))[0]))
+    found, host = await call.read(resources.find_with_host, resource)
+    shown = await call.read(resources.show_one, resource)
     if host is None or found.state is ResourceState.REMOVED:
         return {**shown, "machine": None}
     driver = call.core.reach.virtualization(host)
     machine = await call.core.lanes.call(f"host:{host.id}:query", driver.find, host, found.uuid)
     seen = None if machine is None else {"state": machine.state.value, "reason": machine.reason, "name": machine.name}
     return {**shown, "machine": seen}
-
-
-def _with_host(db: Db, ident: int) -> tuple[Resource, Host | None]:
-    found = _find(db, ident)
-    return found, hosts.find(db, found.host_id) if found.host_id else None
 
 
 @verb("resource.power", roles=OPERATE, changes=True)
@@ -65,7 +45,7 @@ async def resource_power(call: Call, resource: Ident, action: Text, options: Opt
     """
     if action not in POWER:
         raise InvalidInput(f"action must be one of {', '.join(POWER)}")
-    found, host = await call.read(_with_host, resource)
+    found, host = await call.read(resources.find_with_host, resource)
     if found.appliance_id is not None and found.state is not ResourceState.REMOVED:
         raise Conflict(
             f"it runs appliance {found.appliance_id}",
@@ -76,9 +56,10 @@ async def resource_power(call: Call, resource: Ident, action: Text, options: Opt
         raise Conflict("nothing can power it", subject=f"resource:{resource}")
     if options.dry_run:
         return {"dry_run": True, "result": f"{action} {found.name} on {host.name}"}
-    driver = call.core.reach.virtualization(host)
+    there = call.core.reach.host(host)
+    driver = there.driver
     function = {"on": driver.power_on, "off": driver.power_off, "shutdown": driver.shutdown, "reset": driver.reset}
-    await call.core.lanes.call(f"host:{host.id}", function[action], host, found.uuid)
+    await there.call(function[action], found.uuid)
     return True
 
 
@@ -89,7 +70,7 @@ async def resource_remove(call: Call, resource: Ident, options: Options = _OPTIO
 
 
 def _remove(db: Transaction, ident: int, actor: str, reason: str) -> bool:
-    found = _find(db, ident)
+    found = resources.find(db, ident)
     if found.appliance_id is not None:
         raise Conflict(f"it belongs to appliance {found.appliance_id}", subject=f"resource:{ident}")
     transition(db, "resource", ident, ResourceState.REMOVED, actor=actor, reason=reason)
@@ -99,17 +80,4 @@ def _remove(db: Transaction, ident: int, actor: str, reason: str) -> bool:
 @verb("resource.explain", roles=LOOK)
 async def resource_explain(call: Call, resource: Ident) -> dict[str, Any]:
     """Why a resource is what and where it is: its appliance's placement, and its last events."""
-    return await call.read(_explain, resource)
-
-
-def _explain(db: Db, ident: int) -> dict[str, Any]:
-    found = _find(db, ident)
-    row = db.row("SELECT placement FROM appliances WHERE id = ?", (found.appliance_id,))
-    subjects = (f"resource:{ident}", f"appliance:{found.appliance_id}")
-    seen = db.rows("SELECT * FROM events WHERE subject IN (?, ?) ORDER BY id DESC LIMIT 20", subjects)
-    return {
-        "resource": ident,
-        "state": found.state.value,
-        "placement": shape(row)["placement"] if row else {},
-        "events": [shape(each) for each in seen],
-    }
+    return await call.read(resources.explain, resource)

@@ -13,6 +13,7 @@ from qrmd.operations.schema import Length, Options
 from qrmd.settings import Setting, Settings
 from qrmd.store import settings
 from qrmd.store.connection import Transaction
+from qrmd.store.find import count_states
 
 _NO_OPTIONS = Options()
 
@@ -36,6 +37,12 @@ async def health(call: Call) -> dict[str, Any]:
         "installation": call.core.installation,
         "store": {"commits": counters.commits, "writes": counters.members, "slow_writes": counters.slow},
     }
+
+
+@verb("qrm.states", roles=LOOK)
+async def states(call: Call) -> dict[str, dict[str, int]]:
+    """How many objects there are in each state: appliance, resource, host, image, and workflows that have not ended."""
+    return await call.read(count_states)
 
 
 @verb("settings.get", roles=LOOK)

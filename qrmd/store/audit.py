@@ -29,6 +29,21 @@ def owned(db: Db) -> list[OwnedRow]:
     return [load(OwnedRow, row) for row in db.rows("SELECT * FROM owned ORDER BY id")]
 
 
+def count_at(db: Db, place: str) -> int:
+    """How many things of ours a place holds."""
+    return int(db.value("SELECT count(*) FROM owned WHERE place = ?", (place,)))
+
+
+def exists(db: Db, subject: str) -> bool:
+    """Whether the appliance or image that an owner tag names is still there."""
+    kind, _, ident = subject.partition(":")
+    table = {"appliance": "appliances", "image": "images"}.get(kind)
+    if table is None or not ident.isdigit():
+        return False
+    state = db.value(f"SELECT state FROM {table} WHERE id = ?", (int(ident),))  # noqa: S608 - our own table names
+    return state not in (None, "removed")
+
+
 def busy_subjects(db: Db) -> frozenset[str]:
     """Subjects with a live workflow, and those whose workflow ended with a debt."""
     rows = db.rows(

@@ -17,11 +17,12 @@ SELECT h.id, h.name, h.virtualization_type, h.state, h.cpus * h.cpu_overcommit A
 FROM hosts h LEFT JOIN resources r ON r.host_id = h.id AND r.state <> 'removed'
 WHERE h.state <> 'removed' GROUP BY h.id ORDER BY h.id
 """
-_STORAGES = """
-SELECT s.id, (SELECT coalesce(sum(size_mb), 0) FROM volumes WHERE storage_id = s.id)
-    + (SELECT coalesce(sum(size_mb), 0) FROM images WHERE storage_id = s.id AND state <> 'removed') AS used
+PROMISING = """
+SELECT s.*, (SELECT coalesce(sum(size_mb), 0) FROM volumes WHERE storage_id = s.id)
+    + (SELECT coalesce(sum(size_mb), 0) FROM images WHERE storage_id = s.id AND state <> 'removed') AS promised_mb
 FROM storages s
 """
+"""Storages with what they have promised."""
 
 
 class Capacity:
@@ -112,4 +113,9 @@ def read_hosts(db: Db) -> list[Candidate]:
 
 def read_storages(db: Db) -> dict[int, int]:
     """MiB promised per storage, from the rows."""
-    return {row["id"]: row["used"] for row in db.rows(_STORAGES)}
+    return {row["id"]: row["promised_mb"] for row in db.rows(PROMISING)}
+
+
+def promised_on(db: Db, storage_id: int) -> int:
+    """MiB promised on one storage, from the rows."""
+    return int(db.value(f"SELECT promised_mb FROM ({PROMISING}) WHERE id = ?", (storage_id,)))  # noqa: S608 - ours

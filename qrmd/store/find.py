@@ -1,4 +1,4 @@
-"""Finding one row by id or name, and pages of many."""
+"""Finding one row by id or name, and pages of many, as interfaces show them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from qrmd.errors import InvalidInput, NotFound
 from qrmd.names import shown
 from qrmd.operations.schema import ListOptions
 from qrmd.store.connection import Db
+from qrmd.store.rows import shape
 
-_STATEFUL = {"hosts", "images", "appliances"}
+_STATEFUL = {"hosts", "images", "appliances", "resources"}
+_TOLD = ("name", "hostname", "owner", "comment", "uuid", "operation", "subject", "actor", "reason", "location", "cidr")
+_COUNTED = {
+    "appliance": "state <> 'removed'",
+    "resource": "state <> 'removed'",
+    "host": "state <> 'removed'",
+    "image": "state <> 'removed'",
+    "workflow": "state IN ('planning', 'running', 'undoing', 'stuck')",
+}
 
 
 def by_ref(db: Db, table: str, kind: str, ref: int | str) -> sqlite3.Row:
@@ -29,31 +38,63 @@ def by_ref(db: Db, table: str, kind: str, ref: int | str) -> sqlite3.Row:
     return row
 
 
-def page(
-    db: Db, query: str, columns: Sequence[str], options: ListOptions, *, key: str = "id", condition: str = ""
-) -> list[sqlite3.Row]:
-    """One page of ``query`` (a table or a parenthesised SELECT), in the order of ids.
+def show(db: Db, table: str, kind: str, ref: int | str) -> dict[str, Any]:
+    """All columns of a row as interfaces show them. Raises NotFound."""
+    return shape(by_ref(db, table, kind, ref))
+
+
+def page(db: Db, table: str, columns: Sequence[str], options: ListOptions, *, query: str = "") -> list[dict[str, Any]]:
+    """One page of a table in the order of ids unless asked for another; removed objects are left out.
 
     Args:
-        columns: what may be selected and compared.
-        condition: SQL of ours that always applies.
+        columns: what may be selected, compared and ordered by.
+        query: a SELECT with these columns (empty: the table itself).
 
     Raises:
-        InvalidInput: an unknown field.
+        InvalidInput: an unknown field, or ``after`` together with an order.
     """
-    for field in (*options.fields, *(options.where or {})):
-        if field not in columns:
-            raise InvalidInput(f"there is no field {shown(field)}", hint="known: " + ", ".join(columns))
-    chosen = options.fields or tuple(columns)
-    conditions = [f"{key} > ?", *(f"{field} = ?" for field in options.where or {})]
-    if condition:
-        conditions.append(condition)
-    values: list[Any] = [options.after, *map(_plain, (options.where or {}).values()), options.limit]
-    names = ", ".join(dict.fromkeys((key, *chosen)))
-    return db.rows(
-        f"SELECT {names} FROM {query} WHERE {' AND '.join(conditions)} ORDER BY {key} LIMIT ?",  # noqa: S608
-        values,
-    )
+    field, way = _order(options)
+    for name in (*options.fields, *(options.where or {}), *filter(None, (field,))):
+        if name not in columns:
+            raise InvalidInput(f"there is no field {shown(name)}", hint="known: " + ", ".join(columns))
+    conditions = ["id > ?", *(f"{name} = ?" for name in options.where or {})]
+    values: list[Any] = [options.after, *map(_plain, (options.where or {}).values())]
+    if options.search:
+        conditions.append(f"instr(lower({_haystack(columns)}), lower(?))")
+        values.append(options.search)
+    if table in _STATEFUL:
+        conditions.append("state <> 'removed'")
+    names = ", ".join(dict.fromkeys(("id", *(options.fields or columns))))
+    order = ", ".join(dict.fromkeys(f"{name} {way}" for name in (field or "id", "id")))
+    source = f"({query})" if query else table
+    sql = f"SELECT {names} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608
+    return [shape(row) for row in db.rows(sql, [*values, options.limit, options.skip])]
+
+
+def _order(options: ListOptions) -> tuple[str, str]:
+    """Field (empty: none asked for) and direction."""
+    if options.order and options.after:
+        raise InvalidInput("after goes by ids only", hint="page an ordered list with skip", field="options.after")
+    return options.order.removeprefix("-"), "DESC" if options.order.startswith("-") else "ASC"
+
+
+def _haystack(columns: Sequence[str]) -> str:
+    """What is searched, as SQL: the texts by which people know such an object."""
+    return " || char(10) || ".join(name for name in _TOLD if name in columns) or "''"
+
+
+def count_states(db: Db) -> dict[str, dict[str, int]]:
+    """How many objects there are in each state, by kind; of workflows those that have not ended."""
+    return {
+        kind: {
+            row["state"]: row["number"]
+            for row in db.rows(
+                f"SELECT state, count(*) AS number FROM {kind}s WHERE {living} GROUP BY state"  # noqa: S608
+                " ORDER BY number DESC, state"
+            )
+        }
+        for kind, living in _COUNTED.items()
+    }
 
 
 def _plain(value: Any) -> Any:

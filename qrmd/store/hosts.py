@@ -9,11 +9,24 @@ from qrmd import events
 from qrmd.clock import now_us
 from qrmd.errors import Conflict, NotFound
 from qrmd.model import Host
+from qrmd.operations.schema import ListOptions
 from qrmd.states import HostState
+from qrmd.store import audit
 from qrmd.store.connection import Db, Transaction
-from qrmd.store.find import by_ref
+from qrmd.store.find import by_ref, page, show
 from qrmd.store.rows import dump, load
 
+FIELDS = (
+    "id", "name", "uri", "virtualization_type", "state", "cpus", "memory_mb", "cpu_overcommit", "memory_overcommit",
+    "reserved_memory_mb", "facts", "seen_at", "used_cpus", "used_memory_mb", "machines",
+)  # fmt: skip
+LOADED = (
+    "SELECT hosts.*, coalesce(used.cpus, 0) AS used_cpus, coalesce(used.memory_mb, 0) AS used_memory_mb,"
+    " coalesce(used.machines, 0) AS machines FROM hosts LEFT JOIN (SELECT host_id, sum(cpus) AS cpus,"
+    " sum(memory_mb) AS memory_mb, count(*) AS machines FROM resources WHERE state <> 'removed' GROUP BY host_id)"
+    " used ON used.host_id = hosts.id"
+)
+"""Hosts with what they have promised."""
 COLUMNS = "cpu_overcommit", "memory_overcommit", "reserved_memory_mb"
 
 
@@ -49,6 +62,38 @@ def save_facts(db: Transaction, ident: int, cpus: int, memory_mb: int, facts: di
         "UPDATE hosts SET cpus = ?, memory_mb = ?, facts = ?, seen_at = ? WHERE id = ?",
         (cpus, memory_mb, dump(facts), now_us(), ident),
     )
+
+
+def list_page(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    """A page of hosts with what they have promised. Raises InvalidInput for an unknown field."""
+    return page(db, "hosts", FIELDS, options, query=LOADED)
+
+
+def show_one(db: Db, ref: int | str) -> dict[str, Any]:
+    """A host, what it has promised, and the appliances on it. Raises NotFound."""
+    shown = show(db, "hosts", "host", ref)
+    sums = db.rows(
+        "SELECT coalesce(sum(cpus), 0) AS used_cpus, coalesce(sum(memory_mb), 0) AS used_memory_mb,"
+        " count(*) AS machines FROM resources WHERE host_id = ? AND state <> 'removed'",
+        (shown["id"],),
+    )
+    appliances = db.rows(
+        "SELECT id, name, state, cpus, memory_mb FROM appliances WHERE host_id = ? AND state <> 'removed'",
+        (shown["id"],),
+    )
+    return {**shown, **dict(sums[0]), "appliances": [dict(each) for each in appliances]}
+
+
+def check_unused(db: Db, host: Host) -> None:
+    """Refuse to forget a host that something is on. Raises Conflict naming the users."""
+    users, owned = users_of(db, host.id), audit.count_at(db, f"host:{host.id}")
+    if users or owned:
+        raise Conflict(
+            f"{', '.join(users[:5]) or f'{owned} things of ours'} still on it",
+            subject=f"host:{host.id}",
+            hint="remove those first; audit.leftovers names what is owned",
+            users=users[:100],
+        )
 
 
 def users_of(db: Db, ident: int) -> list[str]:

@@ -10,10 +10,27 @@ from qrmd import events
 from qrmd.clock import now_us
 from qrmd.errors import Conflict
 from qrmd.model import Image, ImageView
+from qrmd.operations.schema import ListOptions
 from qrmd.store.connection import Db, Transaction
-from qrmd.store.find import by_ref
+from qrmd.store.find import by_ref, page, show
 from qrmd.store.places import find_storage
 from qrmd.store.rows import load
+
+FIELDS = (
+    "id", "name", "storage_id", "volume", "format", "size_mb", "state", "sha256", "source", "default_user",
+    "min_memory_mb", "created_at",
+)  # fmt: skip
+
+
+def list_page(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    """A page of images. Raises InvalidInput for an unknown field."""
+    return page(db, "images", FIELDS, options)
+
+
+def show_one(db: Db, ref: int | str) -> dict[str, Any]:
+    """An image, and who uses it. Raises NotFound."""
+    shown = show(db, "images", "image", ref)
+    return {**shown, "users": users_of(db, shown["id"])}
 
 
 def find(db: Db, ref: int | str) -> Image:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 import sqlite3
+from typing import Any
 
 from qrmd import events
 from qrmd.errors import Conflict
 from qrmd.model import Kernel, Network, Storage
-from qrmd.store import claims
+from qrmd.operations.schema import ListOptions
+from qrmd.store import addresses, audit, claims
+from qrmd.store.capacity import PROMISING, promised_on
 from qrmd.store.connection import Db, Transaction
-from qrmd.store.find import by_ref
+from qrmd.store.find import by_ref, page, show
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import state_of
+
+STORAGE_FIELDS = (
+    "id", "name", "deployment_type", "location", "host_id", "capacity_mb", "overcommit", "promised_mb",
+)  # fmt: skip
+NETWORK_FIELDS = ("id", "name", "bridge", "cidr", "range_first", "range_last", "gateway", "dns", "domain")
+KERNEL_FIELDS = ("id", "name", "path", "initrd", "cmdline")
 
 
 def find_storage(db: Db, ref: int | str) -> Storage:
@@ -38,6 +47,48 @@ def all_networks(db: Db) -> list[Network]:
 def find_kernel(db: Db, ref: int | str) -> Kernel:
     """One kernel by id or name. Raises NotFound."""
     return db.recall("kernels", ref, lambda: load(Kernel, by_ref(db, "kernels", "kernel", ref)))
+
+
+def list_storages(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    """A page of storages with what they have promised. Raises InvalidInput for an unknown field."""
+    return page(db, "storages", STORAGE_FIELDS, options, query=PROMISING)
+
+
+def show_storage(db: Db, ident: int) -> dict[str, Any]:
+    """A storage, what it has promised, and the images and disks on it."""
+    images = db.rows("SELECT id, name, size_mb FROM images WHERE storage_id = ? AND state <> 'removed'", (ident,))
+    volumes = db.rows("SELECT id, name, size_mb, appliance_id FROM volumes WHERE storage_id = ?", (ident,))
+    return {
+        **show(db, "storages", "storage", ident),
+        "promised_mb": promised_on(db, ident),
+        "images": [dict(each) for each in images],
+        "volumes": [dict(each) for each in volumes],
+    }
+
+
+def list_networks(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    """A page of networks. Raises InvalidInput for an unknown field."""
+    return page(db, "networks", NETWORK_FIELDS, options)
+
+
+def show_network(db: Db, ref: int | str) -> dict[str, Any]:
+    """A network, how many of its addresses are free, and who holds the others. Raises NotFound."""
+    found = find_network(db, ref)
+    nics = db.rows(
+        "SELECT n.address, n.mac, n.appliance_id, a.name AS appliance FROM nics n JOIN appliances a"
+        " ON a.id = n.appliance_id WHERE n.network_id = ? ORDER BY n.id LIMIT 1000",
+        (found.id,),
+    )
+    return {
+        **show(db, "networks", "network", found.id),
+        "free_addresses": addresses.free(db, found),
+        "nics": [dict(each) for each in nics],
+    }
+
+
+def list_kernels(db: Db, options: ListOptions) -> list[dict[str, Any]]:
+    """A page of kernels. Raises InvalidInput for an unknown field."""
+    return page(db, "kernels", KERNEL_FIELDS, options)
 
 
 def add_storage(db: Transaction, storage: Storage, actor: str, reason: str) -> int:
@@ -144,7 +195,7 @@ def remove(db: Transaction, kind: str, ref: int | str, actor: str, reason: str) 
             hint="remove those first",
             users=users[:100],
         )
-    owned = db.value("SELECT count(*) FROM owned WHERE place = ?", (f"{kind}:{row['id']}",))
+    owned = audit.count_at(db, f"{kind}:{row['id']}")
     if owned:
         raise Conflict(
             f"{owned} things of ours are still there", subject=f"{kind}:{row['id']}", hint="qrm audit leftovers"
