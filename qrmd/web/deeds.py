@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qrmd.errors import InvalidInput, NotFound
+from qrmd.names import check_confirmed
 from qrmd.operations import signature
 from qrmd.operations.call import Call
 from qrmd.operations.registry import Verb
@@ -35,8 +36,8 @@ class Deed:
         fixed: answers that the form does not ask for, by name of the field.
         skip: fields that the form does not show.
         choices: what a field takes, where the verb's description does not say.
-        plans: whether its dry run shows something.
-        danger: whether something is lost by it.
+        plans: whether its dry run is offered.
+        danger: whether something is lost by it: its dry run is offered, and the object's name asked for.
         to: where it leads to, ``{id}`` is what the verb returned; empty: back to the page. A workflow leads to itself.
     """
 
@@ -62,6 +63,12 @@ def options_of(given: Given, **more: Any) -> dict[str, Any]:
         "dry_run": "plan" in given,
         **more,
     }
+
+
+def check_named(given: Given) -> None:
+    """Refuse what loses something unless it is only planned, or the object's name was typed. Raises InvalidInput."""
+    if "plan" not in given:
+        check_confirmed(str(given.get("named", "")), str(given.get("confirm", "")))
 
 
 # ------------------------------------------------------------ possible, and if not, why
@@ -115,17 +122,20 @@ async def offer(
     workflow: Mapping[str, Any] | None = None,
     subject: Sequence[str] = (),
     current: Mapping[str, Any] | None = None,
+    named: str = "",
 ) -> list[dict[str, Any]]:
-    """The deeds as templates show them: ``{"name", "label", "why_not", "fields", "plans", "danger", "hint"}``.
+    """The deeds as templates show them: ``{"name", "label", "why_not", "fields", "plans", "danger", "hint", "named"}``.
 
     Args:
         subject: names of the parameters that the page itself knows.
         current: the object, whose values are shown in the fields of the same name.
+        named: what is to be typed to confirm that this object is meant.
     """
     offered = []
     for deed in deeds:
         why_not = obstacle(call, deed, kind, state, workflow)
-        shown = {"name": deed.name, "label": deed.label, "plans": deed.plans, "danger": deed.danger, "hint": deed.hint}
+        shown = {"name": deed.name, "label": deed.label, "danger": deed.danger, "hint": deed.hint,
+                 "plans": deed.plans or deed.danger, "named": named if deed.danger else ""}  # fmt: skip
         fields = [] if why_not else await fields_of(call, deed, subject, current or {})
         offered.append({**shown, "why_not": why_not, "fields": fields})
     return offered
@@ -157,7 +167,7 @@ def _asked(verb: Verb, deed: Deed, subject: Sequence[str]) -> list[tuple[str, di
             asked += [(f"{parameter['name']}.{each['name']}", each) for each in parameter["fields"]]
         elif parameter["name"] != "options":
             asked.append((parameter["name"], parameter))
-    hidden = {*deed.skip, *deed.fixed, *(f"options.{name}" for name in _COMMON)}
+    hidden = {*deed.skip, *deed.fixed, *(f"options.{name}" for name in (*_COMMON, "confirm"))}
     return [(path, told) for path, told in asked if path not in hidden]
 
 
@@ -223,7 +233,7 @@ def _number(path: str, text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise InvalidInput(f"{path} must be a number") from None
+        raise InvalidInput(f"{path} must be a number", field=path) from None
 
 
 def _lines(text: str) -> list[str]:
@@ -246,6 +256,9 @@ def actions(deeds: Sequence[Deed], parameter: str = "", part: str = "id", path: 
 def _action(deed: Deed, parameter: str, part: str, path: str) -> Act:
     async def act(call: Call, given: Given) -> str | Mapping[str, Any]:
         subject = {parameter: given[part]} if parameter else {}
+        if deed.danger:
+            check_named(given)
+            given = {**given, "options.confirm": given.get("named", "")}
         answer = await run(call, deed, given, subject)
         if "plan" in given:
             return {"plan": answer, "planned": deed.label}

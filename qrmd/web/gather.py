@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -10,11 +9,9 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from qrmd.errors import QrmdError
 from qrmd.operations.call import Call
-from qrmd.states import MACHINES
 
 T = TypeVar("T")
 
-MOST_COUNTED = 20_000
 PAGE = 1000
 ROWS = 100
 
@@ -48,46 +45,58 @@ async def _awaited(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
-async def count_states(call: Call, noun: str) -> dict[str, int]:
-    """How many objects there are in each state."""
-    counted: Counter[str] = Counter()
-    after = 0
-    while sum(counted.values()) < MOST_COUNTED:
-        rows = await call.ask(f"{noun}.list", {"fields": ["id", "state"], "limit": PAGE, "after": after})
-        counted.update(row["state"] for row in rows)
-        if len(rows) < PAGE:
-            break
-        after = rows[-1]["id"]
-    return dict(counted.most_common())
-
-
 async def names_of(call: Call, noun: str) -> dict[int, str]:
     """Name by id."""
     return {row["id"]: row["name"] for row in await call.ask(f"{noun}.list", {"fields": ["id", "name"]})}
 
 
 async def rows_of(call: Call, noun: str, given: Mapping[str, Any], filters: Iterable[str] = ()) -> dict[str, Any]:
-    """A page of a list: ``{"rows", "where", "after", "next"}``; ``next`` is None on the last page.
+    """A page of a list, as the query asks: ``{"rows", "view"}``.
+
+    ``view`` is what the macros ``ui.browser``, ``ui.th`` and ``ui.pager`` need: ``{"query": what was asked but the
+    place, "search", "sort", "where", "filters", "states": how many there are in each, "total", "skip", "next"}``;
+    ``total`` is None where it isn't known, ``next`` on the last page.
 
     Args:
         filters: fields that the query may ask for.
     """
     where = {name: str(given[name]) for name in filters if given.get(name)}
-    after = _ident(given.get("after"))
-    rows = await call.ask(f"{noun}.list", {"where": where, "limit": ROWS + 1, "after": after})
-    more = len(rows) > ROWS
-    states = [str(each) for each in MACHINES[noun][0] if each != "removed"] if noun in MACHINES else []
-    return {
-        "rows": rows[:ROWS],
+    search, sort, skip = str(given.get("q", ""))[:100], str(given.get("sort", "") or "name"), _number(given.get("skip"))
+    asked = {"where": where, "search": search, "order": sort, "skip": skip, "limit": ROWS + 1}
+    rows, states = await all_of((call.ask(f"{noun}.list", asked), call.ask("qrm.states")))
+    counted: dict[str, int] = states.get(noun, {})
+    known = sum(counted.values()) if counted else None
+    view = {
+        "query": {**where, **({"q": search} if search else {}), **({"sort": sort} if sort != "name" else {})},
+        "search": search,
+        "sort": sort,
         "where": where,
-        "after": after,
-        "next": rows[ROWS - 1]["id"] if more else None,
-        "filters": {name: states if name == "state" else [] for name in filters},
-    }
+        "filters": [name for name in filters if name != "state"],
+        "states": counted,
+        "total": known if not where and not search else counted.get(where["state"]) if set(where) == {"state"}
+        and not search else None,
+        "skip": skip,
+        "next": skip + ROWS if len(rows) > ROWS else None,
+        "per_page": ROWS,
+    }  # fmt: skip
+    return {"rows": rows[:ROWS], "view": view}
 
 
-def _ident(value: Any) -> int:
+def _number(value: Any) -> int:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 16 else 0
+
+
+async def every(call: Call, noun: str, fields: Iterable[str], most: int) -> list[dict[str, Any]]:
+    """All objects of a kind up to a number, with these fields."""
+    found: list[dict[str, Any]] = []
+    after = 0
+    while len(found) < most:
+        rows = await call.ask(f"{noun}.list", {"fields": ["id", *fields], "limit": PAGE, "after": after})
+        found += rows
+        if len(rows) < PAGE:
+            break
+        after = rows[-1]["id"]
+    return found[:most]
 
 
 async def events_about(call: Call, subject: str, limit: int = 15) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qrmd.api import ADMINISTER, LOOK, Call, InvalidInput, Page, QrmdError, Role, Services
+from qrmd.api import ADMINISTER, LOOK, Call, InvalidInput, Page, QrmdError, Role, Services, names
 from qrmd_cloud.children import Core
+from qrmd_cloud.states import RequestState
 
 TEMPLATES = Path(__file__).parent / "templates"
 USER = frozenset({Role.CLOUD})
@@ -17,6 +18,7 @@ ORDER_FIELDS = (
     "reason",
 )  # fmt: skip
 RECENT = 200
+PER_PAGE = 100
 
 
 def options(given: Given) -> dict[str, Any]:
@@ -30,11 +32,16 @@ def order_of(given: Given) -> dict[str, Any]:
     return spec | {name: True for name in ("ha", "partial") if given.get(name)}
 
 
+def check_named(given: Given) -> None:
+    """Refuse what can't be taken back unless the object's name was typed. Raises InvalidInput."""
+    names.check_confirmed(str(given.get("named", "")), str(given.get("confirm", "")))
+
+
 def number(given: Given, name: str) -> int:
     """A whole number of a form. Raises InvalidInput."""
     text = str(given.get(name, ""))
     if not text.isdecimal() or len(text) > 15:
-        raise InvalidInput(f"{name} must be a whole number")
+        raise InvalidInput(f"{name} must be a whole number", field=name)
     return int(text)
 
 
@@ -128,9 +135,16 @@ class Pages:
     # ------------------------------------------------------------ requests
 
     async def _requests(self, call: Call, given: Given) -> Given:
-        state = str(given.get("state", ""))
-        rows = await call.ask("cloud.request.list", {"where": {"state": state}} if state else {})
-        return {"rows": rows[::-1], "state": state, "home": _home(call)}
+        state, text = str(given.get("state", "")), str(given.get("skip", ""))
+        skip = int(text) if text.isdecimal() and len(text) < 10 else 0
+        where = {"state": state} if state else {}
+        asked = {"where": where, "order": "-id", "skip": skip, "limit": PER_PAGE + 1}
+        rows = await call.ask("cloud.request.list", asked)
+        more = len(rows) > PER_PAGE
+        return {
+            "rows": rows[:PER_PAGE], "state": state, "states": [str(each) for each in RequestState], "skip": skip,
+            "next": skip + PER_PAGE if more else None, "per_page": PER_PAGE, "home": _home(call),
+        }  # fmt: skip
 
     async def _request(self, call: Call, given: Given) -> Given:
         request = await call.ask("cloud.request.get", given["id"])
@@ -140,9 +154,11 @@ class Pages:
         return {"request": request, "offer": offer, "home": _home(call)}
 
     async def _cancel(self, call: Call, given: Given) -> str:
+        check_named(given)
         return await self._said(call, given, "cancel")
 
     async def _deprovision(self, call: Call, given: Given) -> str:
+        check_named(given)
         return await self._said(call, given, "deprovision")
 
     async def _approve(self, call: Call, given: Given) -> str:
@@ -174,6 +190,7 @@ class Pages:
         return "/cloud/users"
 
     async def _remove_user(self, call: Call, given: Given) -> str:
+        check_named(given)
         await call.ask("cloud.user.remove", number(given, "user"), options(given))
         return "/cloud/users"
 
@@ -191,6 +208,7 @@ class Pages:
         return "/cloud/products"
 
     async def _remove_product(self, call: Call, given: Given) -> str:
+        check_named(given)
         await call.ask("cloud.product.remove", number(given, "product"), options(given))
         return "/cloud/products"
 

@@ -20,7 +20,7 @@ DEEDS = (
     Deed("stop", "appliance.stop", "Stop", plans=True, hint="Its disk and addresses stay."),
     Deed("restart", "appliance.restart", "Restart", plans=True),
     Deed("update", "appliance.update", "Change", states=frozenset({"stopped"})),
-    Deed("remove", "appliance.remove", "Remove", plans=True, danger=True, hint="Its disk is lost."),
+    Deed("remove", "appliance.remove", "Remove", danger=True, hint="Its disk is lost."),
 )
 
 
@@ -50,7 +50,7 @@ async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
             events_about(call, subject),
             deeds.offer(
                 call, DEEDS, kind="appliance", state=found["state"], workflow=found["workflow"],
-                subject=("appliance",), current=found,
+                subject=("appliance",), current=found, named=found["name"],
             ),
         )
     )  # fmt: skip

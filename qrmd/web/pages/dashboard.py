@@ -9,63 +9,97 @@ from qrmd.errors import QrmdError
 from qrmd.hooks.registered import Page
 from qrmd.operations.call import Call
 from qrmd.operations.registry import LOOK
-from qrmd.web.gather import all_of, count_states, each_or_fault
+from qrmd.web.gather import all_of, each_or_fault, every
 from qrmd.web.render import TEMPLATES
 
 COUNTED = (("appliance", "/appliances"), ("resource", "/resources"), ("host", "/hosts"), ("image", "/images"))
-MOST_PLACES = 50
+ALARMING = {
+    "appliance": ("error", "paused"),
+    "resource": ("error", "lost"),
+    "host": ("unreachable", "fenced"),
+    "image": ("error",),
+}
+MOST_HOSTS, MOST_STORAGES, SHOWN = 5000, 50, 8
 
 
 async def show(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Everything at once."""
-    health, debts, stuck, running, events, *counts = await all_of(
+    states, health, debts, stuck, running, events, plugins, hosts, storages = await all_of(
         (
+            call.ask("qrm.states"),
             call.ask("qrm.health"),
             call.ask("workflow.debts"),
             call.ask("workflow.list", {"where": {"state": "stuck"}, "limit": 20}),
-            call.ask("workflow.list", {"where": {"state": "running"}, "limit": 20}),
+            call.ask("workflow.list", {"where": {"state": "running"}, "order": "-id", "limit": SHOWN}),
             call.ask("event.list", {"where": {"newest": True}, "limit": 12}),
-            *(count_states(call, noun) for noun, _ in COUNTED),
+            call.ask("plugin.list"),
+            capacity_of_hosts(call),
+            capacity_of_storages(call),
         )
     )
-    plugins = await call.ask("plugin.list")
     return {
         "health": health,
         "debts": debts,
         "stuck": stuck,
         "running": running,
+        "under_way": states["workflow"].get("running", 0),
         "events": events,
         "faulty": [each for each in plugins if each["fault"]],
+        "parked": await parked_of(call, plugins),
         "started": sum(each["state"] == "started" for each in plugins),
-        "counts": [
-            {"noun": noun, "path": path, "states": states, "total": sum(states.values())}
-            for (noun, path), states in zip(COUNTED, counts, strict=True)
+        "alarms": [
+            {"noun": noun, "state": state, "path": f"/{noun}s?state={state}", "number": states[noun][state]}
+            for noun, wanted in ALARMING.items()
+            for state in wanted
+            if states[noun].get(state)
         ],
-        "hosts": await capacity_of_hosts(call),
-        "storages": await capacity_of_storages(call),
+        "counts": [
+            {"noun": noun, "path": path, "states": states[noun], "total": sum(states[noun].values())}
+            for noun, path in COUNTED
+        ],
+        "hosts": sorted(hosts, key=fullness, reverse=True)[:SHOWN],
+        "all_hosts": len(hosts),
+        "whole": {
+            name: sum(each[name] for each in hosts if each["state"] == "up")
+            for name in ("used_cpus", "cpus_total", "used_memory_mb", "memory_total_mb")
+        },
+        "storages": storages,
     }
 
 
-async def capacity_of_hosts(call: Call) -> list[dict[str, Any]]:
-    """Hosts with what they have promised, and of how much: ``cpus_total``, ``memory_total_mb``."""
-    rows = await call.ask("host.list", {"fields": ["id"], "limit": MOST_PLACES})
-    found = await each_or_fault(call.ask("host.get", row["id"]) for row in rows)
+async def parked_of(call: Call, plugins: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Plugins that could not digest events, with their number: ``{"name", "number"}``."""
+    started = [each["name"] for each in plugins if each["state"] == "started"]
+    found = await each_or_fault(call.ask("plugin.get", name) for name in started)
     return [
-        {
-            **host,
-            "cpus_total": int(host["cpus"] * host["cpu_overcommit"]),
-            "memory_total_mb": max(
-                0, int((host["memory_mb"] - host["reserved_memory_mb"]) * host["memory_overcommit"])
-            ),
-        }
-        for host in found
-        if not isinstance(host, QrmdError)
+        {"name": each["name"], "number": len(each["parked"])}
+        for each in found
+        if not isinstance(each, QrmdError) and each["parked"]
     ]
+
+
+def fullness(host: Mapping[str, Any]) -> float:
+    """How much of its scarcest part a host has promised."""
+    parts = (("used_cpus", "cpus_total"), ("used_memory_mb", "memory_total_mb"))
+    return max(host[used] / host[total] if host[total] else 0.0 for used, total in parts)
+
+
+async def capacity_of_hosts(call: Call) -> list[dict[str, Any]]:
+    """Hosts with what they have promised, and of how much; see ``with_totals``."""
+    fields = ("name", "state", "virtualization_type", "cpus", "memory_mb", "cpu_overcommit", "memory_overcommit",
+              "reserved_memory_mb", "used_cpus", "used_memory_mb", "machines")  # fmt: skip
+    return [with_totals(each) for each in await every(call, "host", fields, MOST_HOSTS)]
+
+
+def with_totals(host: Mapping[str, Any]) -> dict[str, Any]:
+    """A host with ``cpus_total`` and ``memory_total_mb``: what it may promise."""
+    memory = (host["memory_mb"] - host["reserved_memory_mb"]) * host["memory_overcommit"]
+    return {**host, "cpus_total": int(host["cpus"] * host["cpu_overcommit"]), "memory_total_mb": max(0, int(memory))}
 
 
 async def capacity_of_storages(call: Call) -> list[dict[str, Any]]:
     """Storages with what they have promised; ``fault`` where one can't be looked at."""
-    rows = await call.ask("storage.list", {"limit": MOST_PLACES})
+    rows = await call.ask("storage.list", {"limit": MOST_STORAGES})
     found = await each_or_fault(call.ask("storage.get", row["id"]) for row in rows)
     return [
         {**row, "fault": str(each), "promised_mb": 0, "total": 0}

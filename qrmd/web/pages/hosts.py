@@ -11,7 +11,7 @@ from qrmd.operations.registry import LOOK
 from qrmd.web import deeds
 from qrmd.web.deeds import Deed
 from qrmd.web.gather import all_of, events_about, rows_of
-from qrmd.web.pages.dashboard import capacity_of_hosts
+from qrmd.web.pages.dashboard import with_totals
 from qrmd.web.render import TEMPLATES
 
 ADD = (Deed("add", "host.add", "Add a host", to="/hosts/{id}", hint="It is reached and looked at first."),)
@@ -33,14 +33,10 @@ DEEDS = (
 
 async def show_list(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """A page of them."""
-    found, capacity, adding = await all_of(
-        (
-            rows_of(call, "host", given, ("state", "virtualization_type")),
-            capacity_of_hosts(call),
-            deeds.offer(call, ADD),
-        )
+    found, adding = await all_of(
+        (rows_of(call, "host", given, ("state", "virtualization_type")), deeds.offer(call, ADD))
     )
-    return {**found, "capacity": {each["id"]: each for each in capacity}, "deeds": adding}
+    return {**found, "rows": [with_totals(each) for each in found["rows"]], "deeds": adding}
 
 
 async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -49,13 +45,11 @@ async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     events, offered = await all_of(
         (
             events_about(call, f"host:{found['id']}"),
-            deeds.offer(call, DEEDS, kind="host", state=found["state"], subject=("host",)),
+            deeds.offer(call, DEEDS, kind="host", state=found["state"], subject=("host",), named=found["name"]),
         )
     )
     return {
-        "it": found,
-        "cpus_total": int(found["cpus"] * found["cpu_overcommit"]),
-        "memory_total_mb": max(0, int((found["memory_mb"] - found["reserved_memory_mb"]) * found["memory_overcommit"])),
+        "it": with_totals(found),
         "events": events,
         "deeds": offered,
         "checked": None,

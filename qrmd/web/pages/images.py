@@ -23,7 +23,7 @@ ADD = (
 DEEDS = (
     Deed("clone", "image.clone", "Clone", states=frozenset({"idle"}), plans=True),
     Deed("resize", "image.resize", "Grow", plans=True),
-    Deed("remove", "image.remove", "Remove", plans=True, danger=True),
+    Deed("remove", "image.remove", "Remove", danger=True),
 )
 
 
@@ -45,7 +45,7 @@ async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
             names_of(call, "storage"),
             events_about(call, subject),
             deeds.offer(call, DEEDS, kind="image", state=found["state"], workflow=workflow, subject=("image",),
-                        current={"size_mb": found["size_mb"]}),
+                        current={"size_mb": found["size_mb"]}, named=found["name"]),
         )
     )  # fmt: skip
     return {"it": found, "storages": storages, "events": events, "deeds": offered, "workflow": workflow}

@@ -42,7 +42,7 @@ async def show_storage(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any
             names_of(call, "host"),
             names_of(call, "appliance"),
             events_about(call, f"storage:{found['id']}"),
-            deeds.offer(call, STORAGE, subject=("storage",)),
+            deeds.offer(call, STORAGE, subject=("storage",), named=found["name"]),
         )
     )
     return {"it": found, "hosts": hosts, "appliances": appliances, "events": events, "deeds": offered}
@@ -58,7 +58,10 @@ async def show_network(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any
     """One network, and who holds its addresses."""
     found = await call.ask("network.get", given["id"])
     events, offered = await all_of(
-        (events_about(call, f"network:{found['id']}"), deeds.offer(call, NETWORK, subject=("network",)))
+        (
+            events_about(call, f"network:{found['id']}"),
+            deeds.offer(call, NETWORK, subject=("network",), named=found["name"]),
+        )
     )
     return {"it": found, "events": events, "deeds": offered}
 
@@ -71,6 +74,7 @@ async def show_kernels(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any
 
 async def remove_kernel(call: Call, given: Mapping[str, Any]) -> str:
     """Forget the kernel that the form names."""
+    deeds.check_named(given)
     await call.ask("kernel.remove", str(given.get("kernel", "")), deeds.options_of(given))
     return "/kernels"
 

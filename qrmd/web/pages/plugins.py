@@ -17,8 +17,8 @@ DEEDS = (
     Deed("start", "plugin.start", "Start", plans=True, hint="Its types, verbs and pages appear at once."),
     Deed("stop", "plugin.stop", "Stop", plans=True, hint="Refused while something needs it."),
     Deed("disable", "plugin.disable", "Disable", plans=True, hint="Its data stays until it is purged."),
-    Deed("purge", "plugin.purge", "Purge its data", states=frozenset({"installed"}), plans=True, danger=True,
-         hint="All its tables are dropped for good. Type its name to confirm."),
+    Deed("purge", "plugin.purge", "Purge its data", states=frozenset({"installed"}), danger=True,
+         hint="All its tables are dropped for good."),
 )  # fmt: skip
 
 
@@ -30,7 +30,9 @@ async def show_list(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
 async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """One: what it offers, what needs it, what it made."""
     found = await call.ask("plugin.get", given["name"])
-    offered = await deeds.offer(call, DEEDS, kind="plugin", state=found["state"], subject=("name",))
+    offered = await deeds.offer(
+        call, DEEDS, kind="plugin", state=found["state"], subject=("name",), named=found["name"]
+    )
     return {"it": found, "deeds": offered}
 
 

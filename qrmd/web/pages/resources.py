@@ -52,7 +52,7 @@ async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
             names_of(call, "host"),
             names_of(call, "appliance"),
             events_about(call, f"resource:{found['id']}"),
-            deeds.offer(call, DEEDS, kind="resource", state=found["state"], subject=("resource",)),
+            deeds.offer(call, DEEDS, kind="resource", state=found["state"], subject=("resource",), named=found["name"]),
         )
     )
     return {

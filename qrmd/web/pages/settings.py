@@ -41,8 +41,18 @@ async def save(call: Call, given: Given) -> str | Given:
                 changed[name] = value
     if not changed:
         return {"notice": "Nothing differs from what is set."}
+    for name, value in changed.items():
+        await _check(call, name, value)
     await call.ask("settings.set", changed, options_of(given))
     return "/settings"
+
+
+async def _check(call: Call, name: str, value: Any) -> None:
+    """Refuse a value by the name of its field. Raises InvalidInput."""
+    try:
+        await call.ask("settings.set", {name: value}, {"dry_run": True})
+    except InvalidInput as error:
+        raise InvalidInput(error.message, hint=error.hint, field=name) from None
 
 
 def _value(name: str, each: Mapping[str, Any], given: Given) -> Any:
@@ -59,7 +69,7 @@ def _value(name: str, each: Mapping[str, Any], given: Given) -> Any:
     try:
         return int(text)
     except ValueError:
-        raise InvalidInput(f"{name} must be an integer") from None
+        raise InvalidInput(f"{name} must be an integer", field=name) from None
 
 
 PAGES = (Page("/settings", "Settings", "Administration", LOOK, TEMPLATES, "settings.html", show, {"save": save}),)

@@ -37,6 +37,7 @@ async def set_password(call: Call, given: Mapping[str, Any]) -> str:
 
 async def remove(call: Call, given: Mapping[str, Any]) -> str:
     """No longer a user."""
+    deeds.check_named(given)
     await call.ask("user.remove", str(given.get("user", "")), options_of(given))
     return "/users"
 
@@ -54,6 +55,7 @@ async def create_token(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any
 
 async def revoke_token(call: Call, given: Mapping[str, Any]) -> str:
     """Refused from now on."""
+    deeds.check_named(given)
     await call.ask("token.revoke", str(given.get("id", "")), options_of(given))
     return "/tokens"
 

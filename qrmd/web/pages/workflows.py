@@ -16,8 +16,9 @@ from qrmd.web.render import TEMPLATES
 LIVE = ("stuck", "planning", "running", "undoing")
 PER_PAGE = 50
 DEEDS = (
-    Deed("cancel", "workflow.cancel", "Cancel", hint="What it did is undone, from the next step boundary on."),
-    Deed("retry", "workflow.retry", "Retry", hint="The stuck step is tried again."),
+    Deed("cancel", "workflow.cancel", "Cancel", plans=True,
+         hint="What it did is undone, from the next step boundary on."),
+    Deed("retry", "workflow.retry", "Retry", plans=True, hint="The stuck step is tried again."),
     Deed("skip", "workflow.skip", "Skip the step", danger=True,
          hint="It goes on without the step; what that made stays known to the audit."),
     Deed("abandon", "workflow.abandon", "Abandon", danger=True, hint="It ends as it is; its subject stays in error."),
@@ -25,42 +26,37 @@ DEEDS = (
 
 
 async def show_list(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those under way first, then the latest."""
-    *live, debts, newest = await all_of(
+    """Those under way first, then the latest; or those that are searched for."""
+    text, search = str(given.get("skip", "")), str(given.get("q", ""))[:100]
+    where = {name: str(given[name]) for name in ("state", "operation") if given.get(name)}
+    skip = int(text) if text.isdecimal() and len(text) < 10 else 0
+    asked = {"where": where, "search": search, "order": "-id", "skip": skip, "limit": PER_PAGE + 1}
+    *live, states, debts, rows = await all_of(
         (
-            *(call.ask("workflow.list", {"where": {"state": state}, "limit": 200}) for state in LIVE),
+            *(call.ask("workflow.list", {"where": {"state": state}, "order": "-id", "limit": 50}) for state in LIVE),
+            call.ask("qrm.states"),
             call.ask("workflow.debts"),
-            _newest(call),
+            call.ask("workflow.list", asked),
         )
     )
-    text = str(given.get("before", ""))
-    before = int(text) if text.isdecimal() and len(text) < 16 else newest + 1
-    first = max(0, before - PER_PAGE - 1)
-    rows = await call.ask("workflow.list", {"after": first, "limit": PER_PAGE})
+    view = {"query": {**where, **({"q": search} if search else {})}, "search": search, "sort": "-id", "where": where,
+            "filters": ["operation"], "states": states["workflow"], "total": None, "skip": skip,
+            "next": skip + PER_PAGE if len(rows) > PER_PAGE else None, "per_page": PER_PAGE}  # fmt: skip
+    first = not skip and not where and not search
     return {
-        "live": [row for rows in live for row in rows],
-        "debts": debts,
-        "rows": [row for row in reversed(rows) if row["id"] < before],
-        "older": first + 1 if first else None,
-        "first_page": before > newest,
+        "live": [row for found in live for row in found] if first else [],
+        "debts": debts if first else [],
+        "rows": rows[:PER_PAGE],
+        "view": view,
     }
-
-
-async def _newest(call: Call) -> int:
-    """Id of the latest workflow, from the events: a list begins at its oldest row."""
-    rows = await call.ask("event.list", {"where": {"newest": True}, "limit": 1000, "fields": ["workflow_id"]})
-    seen = max((row["workflow_id"] or 0 for row in rows), default=0)
-    while True:
-        later = await call.ask("workflow.list", {"after": seen, "fields": ["id"], "limit": 1000})
-        if not later:
-            return seen
-        seen = int(later[-1]["id"])
 
 
 async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """One with its steps."""
     found = await call.ask("workflow.get", given["id"])
-    offered = await deeds.offer(call, DEEDS, kind="workflow", state=found["state"], subject=("workflow",))
+    offered = await deeds.offer(
+        call, DEEDS, kind="workflow", state=found["state"], subject=("workflow",), named=str(found["id"])
+    )
     steps, facts = found["steps"], found["facts"] or {}
     candidates = facts.get("placement", []) if isinstance(facts.get("placement"), list) else []
     return {

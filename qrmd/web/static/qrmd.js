@@ -59,6 +59,8 @@ function poll() {
   }
 }
 
+// the menu of a narrow screen is one row: show where we are in it
+document.querySelector("nav [aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });
 // one stream per browser window that is looked at: browsers allow six connections to a host
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && source) { source.close(); source = null; } else follow();
