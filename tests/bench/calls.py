@@ -38,7 +38,7 @@ class Server:
 
 def measure(*, quick: bool) -> Iterator[Figure]:
     """Ours and the bare server alternate; of some rounds the one with the middle ratio is shown."""
-    seconds, rounds = (0.7, 3) if quick else (1.5, 5)
+    seconds, rounds = (0.7, 3) if quick else (2.0, 3)
     with workplace() as directory:
         ours, bare = serving(directory, "daemon_server", active=100), serving(directory, "bare_server")
         with ours as daemon, bare as peer:
