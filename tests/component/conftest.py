@@ -10,7 +10,9 @@ import pytest
 
 from qrmd.testing.distributions import write_distribution
 from qrmd.testing.loop import Loop
+from qrmd.testing.works import Works
 from qrmd.testing.workshop import Workshop
+from tests.component.engine_turns import close
 
 NUMBERS = count()
 
@@ -40,6 +42,28 @@ class Base:
 def loop() -> Loop:
     """Turns time and runs what threads deliver."""
     return Loop()
+
+
+@pytest.fixture
+def open_works(tmp_path: Path, loop: Loop) -> Iterator[Callable[[], Works]]:
+    """Opens the engine's works in one directory; again after ``close`` it is a restart."""
+    opened: list[Works] = []
+
+    def make() -> Works:
+        works = Works(tmp_path, loop, loop.deliver)
+        works.store.start()
+        opened.append(works)
+        return works
+
+    yield make
+    for each in opened:
+        close(each)
+
+
+@pytest.fixture
+def works(open_works: Callable[[], Works]) -> Works:
+    """The engine with a world of deeds."""
+    return open_works()
 
 
 @pytest.fixture
