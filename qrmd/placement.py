@@ -63,8 +63,8 @@ def choose(requirement: Requirement, candidates: Iterable[Candidate]) -> Candida
 def rank(requirement: Requirement, candidates: Iterable[Candidate], limit: int) -> list[Candidate]:
     """The best so many, the best first; those that don't fit come last."""
     known = list(candidates)
-    distances = _distances(requirement, known)
-    return [known[index] for index in nsmallest(limit, range(len(known)), key=distances.__getitem__)]
+    best = nsmallest(limit, zip(_distances(requirement, known), range(len(known)), strict=True))
+    return [known[index] for _, index in best]
 
 
 def explain(requirement: Requirement, candidates: Iterable[Candidate], limit: int = 100) -> list[Verdict]:
