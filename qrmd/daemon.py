@@ -56,7 +56,7 @@ from qrmd.threads import Lanes
 from qrmd.watchdog import Watchdog
 from qrmd.web.health import handlers, liveness
 from qrmd.web.request import Bounded, Limits, Site, secured
-from qrmd.web.site import build_sites
+from qrmd.web.site import WebSite, build_sites
 from qrmd.web.tls import Certificate, ensure_certificate, load_certificate, make_context
 from qrmd.web.xmlrpc import XmlRpc
 from qrmd.workflow.engine import Engine
@@ -216,6 +216,7 @@ class Daemon:
             lambda: self.core.hooks.culprit,
         )
         self._ports: list[Any] = []
+        self._sites: tuple[WebSite, ...] = ()
 
     async def start(self) -> None:
         """Plugins, what a crash left, then the doors are opened."""
@@ -246,7 +247,8 @@ class Daemon:
         passed = inherited()
         limits = Limits(body=config.limits.body_bytes)
         rpc = XmlRpc(self.core)
-        admin_tree, portal_tree = build_sites(self.core, reactor)
+        self._sites = build_sites(self.core, reactor)
+        admin_tree, portal_tree = (each.tree() for each in self._sites)
         context = make_context(certificate)
         admin = Site(admin_tree, reactor, direct=handlers(self.core, rpc), limits=limits)
         portal = Site(portal_tree, reactor, limits=limits)
@@ -290,8 +292,11 @@ class Daemon:
         notify("STOPPING=1")
         for port in self._ports:
             port.stopListening()
+        for site in self._sites:
+            site.stop()
         self.core.engine.drain()
-        waited = 0.0
+        await _pause(TICK)  # what ends is still to be written
+        waited = TICK
         while not self.core.engine.idle and waited < DRAIN_SECONDS:
             await _pause(TICK)
             waited += TICK

@@ -102,7 +102,7 @@ async def every(call: Call, noun: str, fields: Iterable[str], most: int) -> list
 async def events_about(call: Call, subject: str, limit: int = 15) -> list[dict[str, Any]]:
     """The latest events of an object."""
     rows: list[dict[str, Any]] = await call.ask(
-        "event.list", {"where": {"subject": subject, "newest": True}, "limit": limit}
+        "event.list", {"where": {"subject": subject}, "order": "-id", "limit": limit}
     )
     return rows
 

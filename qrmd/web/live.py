@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from qrmd.errors import QrmdError, TooManyRequests
+from qrmd.errors import QrmdError, TooManyRequests, Unavailable
 from qrmd.model import Actor, Role
 from qrmd.operations.call import dispatch
 from qrmd.operations.registry import LOOK
@@ -116,6 +116,7 @@ class Feed:
         self._streams: set[Stream] = set()
         self._last = 0
         self._beats = 0
+        self._stopped = False
         self._loop = LoopingCall(self._turn)
         self._loop.clock = clock  # type: ignore[assignment]
 
@@ -128,7 +129,10 @@ class Feed:
 
         Raises:
             TooManyRequests: there are too many already.
+            Unavailable: the daemon ends.
         """
+        if self._stopped:
+            raise Unavailable("the daemon is stopping")
         if len(self._streams) >= MOST_STREAMS or session.streams >= PER_SESSION:
             raise TooManyRequests("too many pages follow the events", hint="close some", retry_after=30)
         session.streams += 1
@@ -154,7 +158,8 @@ class Feed:
                 self._loop.stop()
 
     def stop(self) -> None:
-        """End all streams."""
+        """End all streams; there are no new ones."""
+        self._stopped = True
         for each in list(self._streams):
             each.end()
 
@@ -200,7 +205,7 @@ class Feed:
                 stream.end()
 
     async def _newest(self) -> int:
-        rows = await self._ask({"where": {"newest": True}, "limit": 1, "fields": ["id"]})
+        rows = await self._ask({"order": "-id", "limit": 1, "fields": ["id"]})
         return int(rows[0]["id"]) if rows else 0
 
     async def _read(self, after: int, limit: int) -> list[dict[str, Any]]:

@@ -256,9 +256,9 @@ class WebSite:
         return not self.sessions.is_over(session) and await is_unchanged(session, self.core.auth)
 
 
-def build_sites(core: Core, reactor: Any) -> tuple[IResource, IResource]:
-    """Roots of the admin site and of the portal."""
-    return WebSite(core, "admin", reactor).tree(), WebSite(core, "portal", reactor).tree()
+def build_sites(core: Core, reactor: Any) -> tuple[WebSite, WebSite]:
+    """The admin site and the portal."""
+    return WebSite(core, "admin", reactor), WebSite(core, "portal", reactor)
 
 
 def read_query_safely(request: Request) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_a_reset_by_root_from_outside_takes_effect_at_once(server: EdgeServer) -
     password = done.stdout.strip().rpartition(" ")[2]
     assert _code(proxy) == 401
     assert _code(server.proxy("admin", password)) == 200
-    newest = server.proxy("admin", password).event.list({"where": {"newest": True}, "limit": 1})[0]
+    newest = server.proxy("admin", password).event.list({"order": "-id", "limit": 1})[0]
     assert (newest["kind"], newest["reason"]) == ("user.password_changed", "reset by root on the server")
     assert password not in server.log
 

@@ -181,3 +181,14 @@ def test_an_import_is_idempotent_by_its_key(daemon: Daemon, tmp_path: Path) -> N
     assert daemon.wait(first)["state"] == "done"
     assert daemon.call("image.import", spec, {"key": "k"}) == first
     daemon.finish("image.remove", "keyed")
+
+
+def test_workflows_and_events_are_listed_newest_first(daemon: Daemon) -> None:
+    for noun in ("workflow", "event"):
+        known = [each["id"] for each in daemon.call(f"{noun}.list", {"fields": ["id"]})]
+        latest = daemon.call(f"{noun}.list", {"order": "-id", "limit": 2, "fields": ["id"]})
+        assert [each["id"] for each in latest] == known[:-3:-1]
+    before = known[-2]
+    assert daemon.call("event.list", {"order": "-id", "after": before, "limit": 1})[0]["id"] == known[-3]
+    assert daemon.call("event.list", {"order": "id", "limit": 1})[0]["id"] == known[0]
+    refuse(daemon, *(("event.list", each) for each in ({"order": "kind"}, {"where": {"newest": True}})))

@@ -176,7 +176,7 @@ def test_an_error_is_shown_on_the_page_and_the_input_kept(daemon: Daemon, client
 
 
 def test_a_plan_is_shown_and_nothing_changes(daemon: Daemon, client: WebClient) -> None:
-    before = daemon.call("event.list", {"where": {"newest": True}, "limit": 1})[0]["id"]
+    before = daemon.call("event.list", {"order": "-id", "limit": 1})[0]["id"]
     fields = {"plan": "1", "reason": "just looking", "password": "for-the-first-login"}
     answer = client.submit("/appliances/2", "start", fields)
     assert answer.status == 200
@@ -190,7 +190,7 @@ def test_a_plan_is_shown_and_nothing_changes(daemon: Daemon, client: WebClient) 
     assert "for-the-first-login" not in answer.text
     assert "type it again" in answer.text
     assert daemon.call("appliance.get", "web-2")["state"] == "stopped"
-    assert daemon.call("event.list", {"where": {"newest": True}, "limit": 1})[0]["id"] == before
+    assert daemon.call("event.list", {"order": "-id", "limit": 1})[0]["id"] == before
 
 
 def test_doing_it_leads_to_the_workflow(daemon: Daemon, client: WebClient) -> None:

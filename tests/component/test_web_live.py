@@ -60,7 +60,7 @@ def _messages(stream: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
 
 
 def _newest(daemon: Daemon) -> int:
-    return int(daemon.call("event.list", {"where": {"newest": True}, "limit": 1})[0]["id"])
+    return int(daemon.call("event.list", {"order": "-id", "limit": 1})[0]["id"])
 
 
 def test_events_come_as_they_happen(daemon: Daemon, client: WebClient) -> None:
@@ -125,3 +125,12 @@ def test_a_stream_ends_with_its_session(daemon: Daemon) -> None:
         deadline = time.monotonic() + 30
         for _ in stream:  # until it ends; while it lasts there are heartbeats
             assert time.monotonic() < deadline
+
+
+def test_streams_end_with_their_daemon(daemon: Daemon, client: WebClient) -> None:
+    with _stream(daemon, client) as stream:
+        assert stream.readline() == b"retry: 3000\n"
+        assert daemon.stop() == 0
+        rest = stream.read()  # raises IncompleteRead where the connection was only cut
+    daemon.start()
+    assert rest.endswith(b"\n")

@@ -31,7 +31,7 @@ async def show(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
             call.ask("workflow.debts"),
             call.ask("workflow.list", {"where": {"state": "stuck"}, "limit": 20}),
             call.ask("workflow.list", {"where": {"state": "running"}, "order": "-id", "limit": SHOWN}),
-            call.ask("event.list", {"where": {"newest": True}, "limit": 12}),
+            call.ask("event.list", {"order": "-id", "limit": 12}),
             call.ask("plugin.list"),
             capacity_of_hosts(call),
             capacity_of_storages(call),

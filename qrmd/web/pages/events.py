@@ -19,7 +19,7 @@ async def show(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     where = {name: str(given[name]) for name in FILTERS if given.get(name)}
     text = str(given.get("before", ""))
     before = int(text) if text.isdecimal() and len(text) < 16 else 0
-    options = {"where": {**where, "newest": True}, "limit": PER_PAGE + 1, "after": before}
+    options = {"where": where, "order": "-id", "limit": PER_PAGE + 1, "after": before}
     rows = await call.ask("event.list", options)
     older = rows[PER_PAGE - 1]["id"] if len(rows) > PER_PAGE else None
     return {"rows": rows[:PER_PAGE], "where": where, "before": before, "older": older}
