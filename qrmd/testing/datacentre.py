@@ -93,9 +93,10 @@ class DataCentre:
 
     @property
     def roots(self) -> dict[str, Path]:
-        """Directories in which deeds leave files: of volumes, of the hypervisor, of the DHCP servers."""
+        """Directories in which deeds leave files: of volumes, the hypervisor, the DHCP servers, the mail server."""
         dnsmasq = self.daemon.state_dir / "plugins/dnsmasq"
-        return {"volumes": self.storage, "lab": self.access.state_dir, "dnsmasq": dnsmasq}
+        access = self.access
+        return {"volumes": self.storage, "lab": access.state_dir, "dnsmasq": dnsmasq, "mail": access.mail_dir}
 
     def start_appliance(self, **spec: Any) -> int:
         """An appliance whose guest answers. Returns its id."""

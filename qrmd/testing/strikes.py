@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +20,17 @@ _keys = itertools.count(1)
 Reached = Callable[[Journal, int], object]
 """Whether a workflow is where it is to be struck; asked very often."""
 
+ATTEMPTS = 6
+"""A moment of a millisecond may be missed; then another subject is taken."""
+
 
 class Point(NamedTuple):
     """A step, and what is to be seen while it is in ``state``.
 
     Attributes:
         action: of the step.
-        evidence: a pattern of files whose finds change while the deed is done, ``volumes/*.part``: the first part
-            names a directory of ``roots``. Empty: the journal alone decides.
+        evidence: a pattern of files that come, go or change their size while the deed is done, ``volumes/*.part``:
+            the first part names a directory of ``roots``. Empty: the journal alone decides.
     """
 
     action: str
@@ -46,14 +49,36 @@ class Point(NamedTuple):
     def reached(self, roots: Mapping[str, Path]) -> Reached:
         """Looks into journal and directories."""
         root, _, pattern = self.evidence.partition("/")
-        before = set(roots[root].glob(pattern)) if pattern else set()
+        before = _sizes(roots[root], pattern) if pattern else {}
 
         def look(journal: Journal, workflow: int) -> bool:
             if journal.step_state(workflow, self.action) != self.state:
                 return False
-            return not pattern or set(roots[root].glob(pattern)) != before
+            return not pattern or _sizes(roots[root], pattern) != before
 
         return look
+
+
+def _sizes(directory: Path, pattern: str) -> dict[Path, int]:
+    found = {}
+    for path in directory.glob(pattern):
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_size
+    return found
+
+
+def uncovered(actions: Iterable[str], points: Iterable[Point], quiet: Collection[str] = ()) -> list[str]:
+    """Moments of a plan that no point strikes: as the intent is written, and when the deed shows outside.
+
+    What follows a step is the intent of the next one.
+
+    Args:
+        actions: of the plan's steps.
+        quiet: actions of which nothing shows outside.
+    """
+    known = [(each.action, bool(each.evidence)) for each in points]
+    wanted = [(action, seen) for action in actions for seen in (False, True) if not (seen and action in quiet)]
+    return [f"{action}: {'deed' if seen else 'intent'}" for action, seen in wanted if (action, seen) not in known]
 
 
 class Asking:
@@ -125,6 +150,23 @@ def strike_workflow(daemon: Daemon, journal: Journal, workflow: int, reached: Re
     watch(lambda: reached(journal, workflow) or journal.state(workflow) in ENDED, timeout, what)
     daemon.kill()
     return journal.describe(workflow)
+
+
+def strike_again(daemon: Daemon, workflow: int, action: str) -> str:
+    """Start the dead daemon and kill it as soon as it has taken up a step anew; returns what the journal says then.
+
+    It stays dead.
+    """
+    with daemon.journal() as journal:
+
+        def attempts() -> list[int]:
+            return [each.attempts for each in journal.steps(workflow) if each.action == action]
+
+        before = attempts()
+        daemon.spawn()
+        watch(lambda: attempts() != before or journal.state(workflow) in ENDED, 60.0, f"{action} to be taken up")
+        daemon.kill()
+        return journal.describe(workflow)
 
 
 def settle(daemon: Daemon, timeout: float = 60.0) -> None:

@@ -1,4 +1,4 @@
-"""A data centre of real parts for the whole module: kills are many, labs are dear."""
+"""A data centre of real parts for the whole module: kills are many, labs are dear. Each test leaves nothing in it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ require("lab", "libvirt", "dnsmasq", "qemu-img")
 
 from qrmd.testing.datacentre import DataCentre  # noqa: E402
 from qrmd.testing.lab import lab  # noqa: E402
+from qrmd.testing.strikes import settle  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,14 @@ def centre(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was(centre: DataCentre) -> None:
-    """What a failed test left is not the next one's fault."""
+def _nothing_left(centre: DataCentre) -> Iterator[None]:
+    """Neither by the daemon's own audit nor by looking; what a failed test left is not the next one's fault."""
     if not centre.daemon.alive:
         centre.daemon.start()
     centre.before = centre.outside()
+    yield
+    assert centre.daemon.alive
+    settle(centre.daemon)
+    found = centre.audit()
+    assert found["clean"], found
+    assert centre.leftovers() == {}

@@ -1,41 +1,45 @@
-"""kill -9 around each step of a cloud request, from approval to the last bill: no server, mail or charge too many."""
+"""kill -9 around each step of a cloud request, from approval to its end: no server, mail or charge too many."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from qrmd.testing.datacentre import GUEST_MB, IMAGE, DataCentre
-from qrmd.testing.journal import Journal
-from qrmd.testing.lab import lab
-from qrmd.testing.strikes import Point, Reached, options, settle, strike
+from qrmd.cli.connection import CallFailed
+from qrmd.testing.customer import Customer, check_letter
+from qrmd.testing.datacentre import DataCentre
+from qrmd.testing.journal import Journal, watch
+from qrmd.testing.lab import lab, smtp
+from qrmd.testing.strikes import (
+    ATTEMPTS,
+    Asking,
+    Point,
+    Reached,
+    options,
+    strike,
+    strike_again,
+    strike_workflow,
+    uncovered,
+)
 from qrmd.testing.waiting import wait_until
 
-USER, CREDIT = "carla", Decimal(1000)
+SENT = Point("mail.send", "running", "mail/[0-9]*.eml")
+READY, GIVEN_BACK = "ready", "given back"
 
 
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataCentre]:
-    """With the cloud, a user and a mail server."""
     directory: Path = tmp_path_factory.mktemp("cloud")
     access = lab.up(f"k{os.getpid()}")
     try:
-        made = DataCentre(access, directory)
+        made = DataCentre(access, directory, plugins={"cloud": {"stop_seconds": 1}})
         try:
             made.build()
-            daemon = made.daemon
-            daemon.run_plugins("cloud")
-            mail = {"smtp.host": access.smtp_host, "smtp.port": access.smtp_port, "mail.from": "qrmd@example.org"}
-            daemon.call("settings.set", mail)
-            daemon.call("cloud.user.add", {"name": USER, "email": "carla@example.org"})
-            daemon.call("cloud.user.set_ccus", USER, str(CREDIT), {"reason": "for tests"})
             yield made
         finally:
             made.close()
@@ -43,105 +47,167 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataCentre]:
         lab.down(access.name)
 
 
-def child_at(point: Point) -> Reached:
-    """The start of the request's server is there, not the request itself."""
-
-    def look(journal: Journal, workflow: int) -> bool:
-        child = journal.find("appliance.start", workflow)
-        return bool(child) and journal.step_state(child, point.action) == point.state
-
-    return look
-
-
-def over(journal: Journal, workflow: int) -> bool:
-    return journal.state(workflow) == "done"
+@pytest.fixture(scope="module")
+def customer(centre: DataCentre) -> Customer:
+    return Customer(centre)
 
 
 def begun(journal: Journal, workflow: int) -> bool:
     return bool(journal.state(workflow))
 
 
-PROVISION: dict[str, Reached] = {
+def over(journal: Journal, workflow: int) -> bool:
+    return journal.state(workflow) == "done"
+
+
+def child_at(operation: str, action: str, state: str = "running") -> Reached:
+    """The child operation of the request's server is there, not the request itself."""
+
+    def look(journal: Journal, workflow: int) -> bool:
+        child = journal.find(operation, workflow)
+        return bool(child) and journal.step_state(child, action) == state
+
+    return look
+
+
+PROVISION: dict[str, Point | Reached] = {
     "begun": begun,
-    "make-servers": Point("cloud.make_servers").reached({}),
-    "child-disk": child_at(Point("core.provide_disk")),
-    "child-power": child_at(Point("core.power_on")),
-    "child-answer": child_at(Point("core.await_answer", "waiting")),
-    "mail": Point("mail.send").reached({}),
+    "make-servers": Point("cloud.make_servers"),
+    "child-disk": child_at("appliance.start", "core.provide_disk"),
+    "child-power": child_at("appliance.start", "core.power_on"),
+    "child-answer": child_at("appliance.start", "core.await_answer", "waiting"),
+    "mail": Point("mail.send"),
+    "mail-sent": SENT,
     "done": over,
 }
-DEPROVISION: dict[str, Reached] = {
+DEPROVISION: dict[str, Point | Reached] = {
     "begun": begun,
-    "remove-servers": Point("cloud.remove_servers").reached({}),
-    "waiting": Point("cloud.remove_servers", "waiting").reached({}),
-    "mail": Point("mail.send").reached({}),
+    "remove-servers": Point("cloud.remove_servers"),
+    "waiting": Point("cloud.remove_servers", "waiting"),
+    "child-off": child_at("appliance.stop", "core.shut_down", "waiting"),
+    "child-undefine": child_at("appliance.stop", "core.undefine_machine"),
+    "child-release": child_at("appliance.stop", "dnsmasq.release"),
+    "child-disk": child_at("appliance.remove", "core.remove_disk"),
+    "mail": Point("mail.send"),
+    "mail-sent": SENT,
     "done": over,
 }
+MOMENTS = list(zip_longest(PROVISION, DEPROVISION, fillvalue="done"))
 
 
-@pytest.mark.parametrize("moment", PROVISION)
-def test_a_request_survives_a_kill_while_it_is_provisioned(centre: DataCentre, moment: str) -> None:
-    request = order(centre)
-    strike(centre.daemon, "cloud.provision", PROVISION[moment], "cloud.request.approve", request, options())
-    settle(centre.daemon)
-    check_active(centre, request)
-    centre.daemon.finish("cloud.request.deprovision", request, options())
-    check_over(centre, request)
+def test_each_step_of_a_request_has_its_moments(centre: DataCentre, customer: Customer) -> None:
+    """The workflows say which steps there were; what their servers' own workflows do is struck beside."""
+    request, daemon = customer.order(), centre.daemon
+    customer.activate(request)
+    customer.check_active(request)
+    customer.give_back(request)
+    with daemon.journal() as journal:
+        for operation, moments in (("cloud.provision", PROVISION), ("cloud.deprovision", DEPROVISION)):
+            actions = [each.action for each in journal.steps(journal.find(operation, 0))]
+            points = [each for each in moments.values() if isinstance(each, Point)]
+            assert len(actions) == 2
+            assert uncovered(actions, points, quiet={"cloud.make_servers", "cloud.remove_servers"}) == []
 
 
-@pytest.mark.parametrize("moment", DEPROVISION)
-def test_a_request_survives_a_kill_while_it_is_given_back(centre: DataCentre, moment: str) -> None:
-    request = order(centre)
-    centre.daemon.wait(centre.daemon.call("cloud.request.approve", request, options()))
-    check_active(centre, request)
-    asked = options()
-    strike(centre.daemon, "cloud.deprovision", DEPROVISION[moment], "cloud.request.deprovision", request, asked)
-    check_over(centre, request)
+@pytest.mark.parametrize(("beginning", "end"), MOMENTS)
+def test_a_request_survives_a_kill_at_each_of_its_ends(customer: Customer, beginning: str, end: str) -> None:
+    for _ in range(ATTEMPTS):
+        request = customer.order()
+        first = strike_request(customer, request, "provision", "approve", PROVISION[beginning])
+        customer.check_active(request)
+        check_letter(customer.letters(f"request {request} are {READY}"), 2 if beginning.startswith("mail") else 1)
+        second = strike_request(customer, request, "deprovision", "deprovision", DEPROVISION[end])
+        customer.check_over(request)
+        check_letter(customer.letters(f"request {request} are {GIVEN_BACK}"), 2 if end.startswith("mail") else 1)
+        if first and second:
+            if beginning == "mail-sent":
+                assert len(customer.letters(f"request {request} are {READY}")) == 2
+            return
+    raise AssertionError(f"a moment was missed {ATTEMPTS} times: {beginning} {first}, {end} {second}")
 
 
-def order(centre: DataCentre) -> int:
-    wanted = {"image": IMAGE, "memory_mb": GUEST_MB, "user": USER}
-    ident: int = centre.daemon.call("cloud.request.create", wanted, options())
-    return ident
+def strike_request(customer: Customer, request: int, operation: str, verb: str, moment: Point | Reached) -> bool:
+    """Strike a request's workflow; returns whether it was met there."""
+    reached = moment.reached(customer.centre.roots) if isinstance(moment, Point) else moment
+    asked = (f"cloud.request.{verb}", request, options())
+    _, said = strike(customer.centre.daemon, f"cloud.{operation}", reached, *asked)
+    return moment.was_hit(said) if isinstance(moment, Point) else True
 
 
-def check_active(centre: DataCentre, request: int) -> None:
-    """One server, one machine, one mail that says so."""
-    found = centre.daemon.call("cloud.request.get", request)
-    assert found["state"] == "active", found
-    assert [each["state"] for each in found["servers"]] == ["active"]
-    assert {kind: len(each) for kind, each in centre.leftovers().items() if kind in {"domains", "guests"}} == {
-        "domains": 1,
-        "guests": 1,
-    }
-    assert found["servers"][0]["address"] in " ".join(centre.leftovers()["leases"])
-    assert centre.audit()["clean"]
-    account = centre.daemon.call
-    wait_until(lambda: Decimal(account("cloud.account.get", USER)["unbilled"]) > 0, what="a second to bill")
+def test_a_mail_cut_off_in_the_middle_is_sent_once(centre: DataCentre, customer: Customer) -> None:
+    """The mail server has taken the connection and says nothing when the daemon dies."""
+    request, daemon = customer.order(), centre.daemon
+    smtp.set_mode(centre.access, "mute")
+    try:
+        sending = Point("mail.send").reached({})
+        strike(daemon, "cloud.provision", sending, "cloud.request.approve", request, options())
+    finally:
+        smtp.set_mode(centre.access, "accept")
+    customer.check_active(request)
+    wait_until(lambda: customer.letters(f"request {request} are {READY}"), timeout=90, what="the mail")
+    wait_until(lambda: not daemon.call("workflow.debts"), timeout=90, what="no debts")
+    check_letter(customer.letters(f"request {request} are {READY}"), 1)
+    customer.give_back(request)
 
 
-def check_over(centre: DataCentre, request: int) -> None:
-    """Nothing is left, nothing is held, and the ledger says each second once."""
-    settle(centre.daemon)
-    assert centre.daemon.call("cloud.request.get", request)["state"] == "done"
-    assert centre.audit()["clean"]
-    assert centre.leftovers() == {}
-    account = centre.daemon.call("cloud.account.get", USER)
-    assert Decimal(account["held"]) == 0
-    lines = centre.daemon.call("cloud.account.transactions", {}, USER)
-    check_ledger(lines, request)
-    assert Decimal(account["balance"]) == sum(Decimal(each["amount"]) for each in lines)
+def test_a_kill_while_a_debt_is_paid_mails_the_same_again(centre: DataCentre, customer: Customer) -> None:
+    daemon = centre.daemon
+    for _ in range(ATTEMPTS):
+        smtp.set_mode(centre.access, "refuse")
+        request = customer.order()
+        customer.activate(request)
+        assert len(daemon.call("workflow.debts")) == 1
+        hit = strike_debt(customer, request)
+        wait_until(lambda: not daemon.call("workflow.debts"), timeout=120, what="the debt to be paid")
+        customer.check_active(request)
+        letters = customer.letters(f"request {request} are {READY}")
+        check_letter(letters, 2)
+        assert "Password:" in letters[-1].get_content()
+        customer.give_back(request)
+        if hit:
+            assert len(letters) == 2
+            return
+    raise AssertionError(f"the moment was missed {ATTEMPTS} times")
 
 
-def check_ledger(lines: list[dict[str, Any]], request: int) -> None:
-    """Charges of a server follow each other without overlap; the balance after each line is the sum so far."""
-    mine = [each for each in lines if each["request"] == request and each["kind"] == "charge"]
-    assert mine, "it ran, so it is billed"
-    assert max(Counter((each["server"], each["from"]) for each in mine).values()) == 1
-    spans = sorted((each["server"], each["from"], each["to"]) for each in mine)
-    for one, two in pairwise(spans):
-        assert one[0] != two[0] or one[2] <= two[1], f"charged twice: {one} {two}"
-    total = Decimal(0)
-    for each in lines:
-        total += Decimal(each["amount"])
-        assert Decimal(each["balance"]) == total
+def strike_debt(customer: Customer, request: int) -> bool:
+    """Kill the daemon when the mail server has the mail that was owed, and start it again."""
+    daemon, access = customer.centre.daemon, customer.centre.access
+    before = set(access.mail_dir.glob("[0-9]*.eml"))
+    with daemon.journal() as journal:
+        workflow = customer.get(request)["workflow"]
+        smtp.set_mode(access, "accept")
+        watch(lambda: set(access.mail_dir.glob("[0-9]*.eml")) != before, 120.0, "the mail")
+        daemon.kill()
+        hit = journal.step_state(workflow, "mail.send") == "debt"
+    daemon.start()
+    return hit
+
+
+@pytest.mark.parametrize("operation", ["provision", "deprovision"])
+def test_a_request_survives_two_kills_in_a_row(customer: Customer, operation: str) -> None:
+    request = customer.order()
+    if operation == "provision":
+        strike_twice(customer, operation, "cloud.make_servers", lambda: ("cloud.request.approve", request, options()))
+        customer.check_active(request)
+        customer.give_back(request)
+        return
+    customer.activate(request)
+    customer.check_active(request)
+    asked = ("cloud.request.deprovision", request, options())
+    strike_twice(customer, operation, "cloud.remove_servers", lambda: asked)
+    customer.check_over(request)
+
+
+def strike_twice(customer: Customer, operation: str, action: str, asked: Callable[[], tuple[object, ...]]) -> None:
+    daemon = customer.centre.daemon
+    with daemon.journal() as journal:
+        before = journal.newest()
+        method, *arguments = asked()
+        asking = Asking(daemon, str(method), *arguments)
+        workflow = watch(lambda: journal.find(f"cloud.{operation}", before), 30.0, operation)
+        strike_workflow(daemon, journal, workflow, Point(action).reached({}))
+    strike_again(daemon, workflow, action)
+    daemon.start()
+    with suppress(CallFailed):  # its second death may have met the call
+        assert asking.answer() == workflow
