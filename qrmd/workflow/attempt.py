@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 from collections.abc import Coroutine, Mapping
@@ -12,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from qrmd.clock import SECOND, now_us
 from qrmd.errors import OutcomeUnknown, PluginFault, QrmdError, StepFailed
+from qrmd.store.rows import dump
 from qrmd.timers import Timer
 from qrmd.workflow.action import Action, Again, Done, Outcome
 from qrmd.workflow.context import StepContext
@@ -59,7 +59,7 @@ def _checked(parts: Parts, live: LiveWorkflow, outcome: Any) -> Outcome:
         case Done(result=result):
             if not result:
                 return outcome
-            json.dumps(result)
+            dump(result)
             return Done(redact(live, parts, dict(result), limit=None)) if live.sealed else outcome
         case Again(after=after, note=note):
             return Again(float(after), redact(live, parts, note))
