@@ -16,6 +16,7 @@ SECONDS = 5.0
 """In which the firmware of a guest has to say something; it takes 0.3 s where KVM works."""
 
 SUBJECT = "trial"
+NAME = "qrmd-trial-"
 _POLL = 0.1
 _FLAGS = libvirt.VIR_DOMAIN_START_AUTODESTROY  # it ends with our connection, whatever happens
 
@@ -29,12 +30,13 @@ def find_fault(connection: Any, shelf: Shelf, installation: str, cpu_mode: str) 
     Raises:
         libvirtError: the connection broke.
     """
-    name = f"qrmd-trial-{uuid.uuid4()}"
+    name = f"{NAME}{uuid.uuid4()}"
     console = f"{name}.log"
     try:
         return _start(connection, _trial_xml(name, shelf.path(console), installation, cpu_mode), shelf, console)
     finally:
-        shelf.remove(console)
+        for each in shelf.names(NAME):  # an earlier trial may have been killed
+            shelf.remove(each)
 
 
 def _start(connection: Any, xml: str, shelf: Shelf, console: str) -> str:

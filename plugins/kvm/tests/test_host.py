@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import libvirt
 import pytest
@@ -25,6 +26,7 @@ from qrmd_kvm.config import Config
 from qrmd_kvm.driver import KvmDriver
 from qrmd_kvm.facts import read_facts
 from qrmd_kvm.seed import read_seed
+from qrmd_kvm.trial import NAME
 
 from .conftest import Specs
 
@@ -64,7 +66,13 @@ def _over_ssh(host: Host, access: LabAccess, port: int, directory: Path) -> Host
 
 
 def test_trial_decides_and_says_why(host: Host, access: LabAccess, config: Config, spec_factory: Specs) -> None:
+    connections = Connections(config.open_seconds)
+    with connections.call(host, "leave a file", config.change_seconds) as connection:
+        killed = f"{NAME}{uuid4()}.log"
+        open_shelf(connection, INSTALLATION, config.directory).write(killed, b"its daemon died in the middle")
+    connections.close()
     driver = KvmDriver(INSTALLATION, replace(config, domain_type="auto"))
+    assert [each.kind for each in driver.owned(host, INSTALLATION)] == ["console"]
     facts = driver.check(host)
     assert ("without KVM" in facts.version) == (access.domain_type == "qemu")
     assert list(driver.owned(host, INSTALLATION)) == []
