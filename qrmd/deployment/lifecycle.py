@@ -42,7 +42,7 @@ class Lifecycle:
     def __init__(self, capacity: Capacity, registries: Registries, installation: str) -> None:
         self._capacity = capacity
         self._registries = registries
-        self._installation = installation
+        self.installation = installation
 
     def kinds(self) -> list[WorkflowKind]:
         """All of them."""
@@ -51,7 +51,7 @@ class Lifecycle:
     # ------------------------------------------------------------ appliances
 
     def _appliance_kinds(self) -> list[WorkflowKind]:
-        view = partial(_appliance_view, self._installation)
+        view = partial(_appliance_view, self.installation)
         return [
             WorkflowKind(
                 "appliance.start",
@@ -74,7 +74,7 @@ class Lifecycle:
                 complete=self._complete_stop,
                 compensates=False,
                 mirrored=True,
-                takes_over=("appliance.start",),
+                takes_over=("appliance.start", "plugin.reconcile"),
                 done_event="appliance.stopped",
             ),
             WorkflowKind(
@@ -145,7 +145,7 @@ class Lifecycle:
             )
         host: Host = find_host(db, ranked[0].host_id)
         placement = {"candidates": [each.as_dict() for each in kept], "others": len(candidates) - len(kept)}
-        appliances.assign_resource(db, appliance, host, self._installation, placement)
+        appliances.assign_resource(db, appliance, host, self.installation, placement)
         self._capacity.take(db, host.id, appliance.cpus, appliance.memory_mb)
 
     def _reserve_disk(self, db: Transaction, appliance: Appliance, image: Image, storage: Storage) -> None:
@@ -213,7 +213,7 @@ class Lifecycle:
     # ------------------------------------------------------------ images
 
     def _image_kinds(self) -> list[WorkflowKind]:
-        view = partial(_image_view, self._installation)
+        view = partial(_image_view, self.installation)
         return [
             WorkflowKind(
                 "image.import",

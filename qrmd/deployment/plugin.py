@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from twisted.internet.interfaces import IReactorTCP
 
-from qrmd.deployment import planners
+from qrmd.deployment import adoption, planners
+from qrmd.deployment.adoption import Recall
 from qrmd.deployment.contents import CopyImage, ImportImage, ResizeImage
 from qrmd.deployment.disks import ProvideDisk, RemoveDisk, WithdrawDisk
 from qrmd.deployment.lifecycle import Lifecycle
@@ -66,11 +67,12 @@ class CorePlugin:
             CopyImage(self._reach, self._lifecycle),
             ResizeImage(self._reach, self._lifecycle),
             SendMail(self._mailer),
+            Recall(),
         ]
 
     @hookimpl
     def register_workflows(self) -> Sequence[WorkflowKind]:
-        return self._lifecycle.kinds()
+        return [*self._lifecycle.kinds(), *adoption.kinds(self._lifecycle.installation)]
 
     @hookimpl
     def register_verbs(self) -> Sequence[Verb]:

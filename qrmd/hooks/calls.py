@@ -70,10 +70,16 @@ class Hooks:
                 return list(self._call(plugin, hook, function, {}) or ())
         return []
 
-    def steps(self, hook: str, view: object) -> list[Step]:
-        """All plugins' steps of a planning verb, each signed with its plugin."""
+    def implements(self, plugin: str, hook: str) -> bool:
+        """Whether a started plugin has this hook."""
+        return any(name == plugin for name, _ in self._of(hook))
+
+    def steps(self, hook: str, view: object, *, only: str = "") -> list[Step]:
+        """All plugins' steps of a planning verb, or those of one plugin, each signed with its plugin."""
         steps: list[Step] = []
         for plugin, function in self._of(hook):
+            if only and plugin != only:
+                continue
             answer = self._call(plugin, hook, function, {"view": view})
             if answer:
                 steps += from_plugin(self._checked(plugin, hook, answer), plugin)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from qrmd.clock import to_iso
 from qrmd.config import load_plugin_config
-from qrmd.errors import ConfigInvalid, InvalidInput, NotFound, PluginFault
+from qrmd.errors import ConfigInvalid, Conflict, InvalidInput, NotFound, PluginFault
 from qrmd.names import shown
+from qrmd.operations import adoption
 from qrmd.operations.call import Call
 from qrmd.operations.registry import ADMINISTER, LOOK, verb
 from qrmd.operations.schema import Length, ListOptions, Options, Range
@@ -17,6 +19,8 @@ from qrmd.plugins.lifecycle import Changed
 from qrmd.states import PLUGIN_EDGES, PluginState
 from qrmd.store import outbox, plugins
 from qrmd.store.connection import Db, Transaction
+from qrmd.store.keys import find as find_key
+from qrmd.store.keys import keep as keep_key
 from qrmd.store.keys import once
 
 Name = Annotated[str, Length(63)]
@@ -39,9 +43,15 @@ class StopOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class DisableOptions(Options):
-    """Attributes of a disable. ``leave``: things that the plugin made stay where they are."""
+    """Attributes of a disable.
+
+    Attributes:
+        leave: things that the plugin made stay where they are.
+        withdraw: a plugin that still runs takes them back first.
+    """
 
     leave: bool = False
+    withdraw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,7 @@ async def get_plugin(call: Call, name: Name) -> dict[str, Any]:
         "offers": offered.as_dict(),
         "depended_on_by": await call.core.plugins.dependents(name) if started else [],
         "owned": owned,
+        "lacking": await adoption.survey(call, name) if started else {},
         "config": _config_problem(call, name),
         "parked": [{**asdict(each), "at": to_iso(each.at)} for each in parked],
         **({"cursor": {**asdict(cursor), "behind": newest - cursor.event_id}} if cursor else {}),
@@ -107,21 +118,69 @@ async def enable_plugin(call: Call, name: Name, options: Options = Options()) ->
 
 @verb("plugin.start", roles=ADMINISTER, changes=True)
 async def start_plugin(call: Call, name: Name, options: Options = Options()) -> dict[str, Any]:  # noqa: B008
-    """Run an enabled or quarantined plugin: its types, verbs and pages appear at once. Returns what appears."""
-    return await _change(call, name, options, call.core.plugins.start)
+    """Run an enabled or quarantined plugin: its types, verbs and pages appear at once. Returns what appears.
+
+    ``lacking`` offers what appliances that run already lack of it: ``plugin.reconcile`` adds that.
+    """
+    answer = await _change(call, name, options, call.core.plugins.start)
+    return answer if options.dry_run else {**answer, "lacking": await adoption.survey(call, name)}
 
 
 @verb("plugin.stop", roles=ADMINISTER, changes=True)
 async def stop_plugin(call: Call, name: Name, options: StopOptions = StopOptions()) -> dict[str, Any]:
     """Stop a plugin: what it registered vanishes at once. Refused, with the reasons, while it is needed."""
     more = {"wait": options.wait, "leave": options.leave, "withdraw": options.withdraw}
-    return await _change(call, name, options, call.core.plugins.stop, **more)
+    plans = await adoption.withdrawals(call, name) if options.dry_run and options.withdraw else None
+    answer = await _change(call, name, options, partial(_stop, call, options), **more)
+    return answer if plans is None else {**answer, "plans": plans}
+
+
+async def _stop(call: Call, options: Options, name: str, actor: str, reason: str, **given: Any) -> Changed:
+    """Withdrawing is first what the plugin itself plans for a stop of each appliance; its auditors see to the rest."""
+    if given["withdraw"] and not given["dry_run"]:
+        await adoption.withdraw(call, name, options, given["wait"])
+    return await call.core.plugins.stop(name, actor, reason, **given)
 
 
 @verb("plugin.disable", roles=ADMINISTER, changes=True)
 async def disable_plugin(call: Call, name: Name, options: DisableOptions = DisableOptions()) -> dict[str, Any]:
-    """Forget that a stopped plugin was enabled. Its data stays until it is purged."""
-    return await _change(call, name, options, call.core.plugins.disable, leave=options.leave)
+    """Forget that a plugin was enabled; one that runs is stopped first. Its data stays until it is purged.
+
+    While something that it made is outside it is refused, and asks: ``withdraw`` (it is taken back) or ``leave``.
+    """
+    return await _change(call, name, options, partial(_disable, call, options), leave=options.leave)
+
+
+async def _disable(
+    call: Call, options: DisableOptions, name: str, actor: str, reason: str, *, leave: bool, dry_run: bool
+) -> Changed:
+    if (await call.read(plugins.get, name)).state is not PluginState.STARTED:
+        return await call.core.plugins.disable(name, actor, reason, leave=leave, dry_run=dry_run)
+    given = {"wait": 0.0, "leave": leave, "withdraw": options.withdraw, "dry_run": dry_run}
+    stopped = await _stop(call, options, name, actor, reason, **given)
+    if not dry_run:
+        await call.core.plugins.disable(name, actor, reason, leave=leave)
+    return stopped._replace(state=PluginState.INSTALLED.value)
+
+
+@verb("plugin.reconcile", roles=ADMINISTER, changes=True)
+async def reconcile_plugin(call: Call, name: Name, options: Options = Options()) -> dict[str, Any]:  # noqa: B008
+    """Give appliances that run already what they lack of a started plugin: one workflow each.
+
+    They go on running whatever comes of it. Returns the workflows' ids, and which appliances were refused and why;
+    a dry run returns the plans.
+    """
+    if (await call.read(plugins.get, name)).state is not PluginState.STARTED:
+        raise Conflict("it does not run", subject=f"plugin:{name}", hint=f"qrm plugin start {name}")
+    if options.dry_run:
+        return {"dry_run": True, "plans": await adoption.plans(call, name)}
+    known = await call.read(find_key, call.actor.name, call.verb, options.key) if options.key else None
+    if known is not None:
+        return dict(known)
+    answer = await adoption.reconcile(call, name, options)
+    if options.key:
+        await call.core.store.write(keep_key, call.actor.name, call.verb, options.key, answer)
+    return answer
 
 
 @verb("plugin.purge", roles=ADMINISTER, changes=True)

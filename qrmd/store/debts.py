@@ -34,7 +34,7 @@ def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
     """A debt is paid; with the last one the workflow's secrets go, and a subject that waited for it arrives."""
     done(db, step, {})
     journey, kind = live.kind.journey, live.kind.subject_kind
-    if not settle(db, live.id, live.subject, "workflow.debts_paid") or journey.owing is None:
+    if not settle(db, live.id, live.subject, "workflow.debts_paid") or journey.owing is None or journey.done is None:
         return
     if state_of(db, kind, live.subject_id) == journey.owing:
         transition(db, kind, live.subject_id, journey.done, actor=live.actor, workflow_id=live.id)

@@ -171,18 +171,29 @@ def freeze(
     live.steps += _insert_steps(db, live.id, steps, deadline)
     if deadline:
         own(db, live, steps[0])
+    _depart(db, live)
+    for debtor, owed in void:
+        debts.void(db, debtor, owed)
+
+
+def _depart(db: Transaction, live: LiveWorkflow) -> None:
+    """The subject leaves its state, or must still be in it when the operation does not change it."""
+    kind, during = live.kind, live.kind.journey.during
+    if during is None:
+        state = state_of(db, kind.subject_kind, live.subject_id)
+        if state not in kind.journey.source:
+            raise Conflict(f"it has become {state} meanwhile", subject=live.subject, state=state)
+        return
     transition(
         db,
-        live.kind.subject_kind,
+        kind.subject_kind,
         live.subject_id,
-        live.kind.journey.during,
-        source=live.kind.journey.source,
+        during,
+        source=kind.journey.source,
         actor=live.actor,
         reason=live.reason,
         workflow_id=live.id,
     )
-    for debtor, owed in void:
-        debts.void(db, debtor, owed)
 
 
 def _insert_steps(db: Transaction, workflow_id: int, steps: Sequence[Step], deadline: int) -> list[LiveStep]:

@@ -62,7 +62,12 @@ class Debts:
                 timer.cancel()
 
     def against(self, live: LiveWorkflow) -> list[Void]:
-        """Debts of earlier workflows of the same subject that went the other way: they end when this one begins."""
+        """Debts of earlier workflows of the same subject that went the other way: they end when this one begins.
+
+        One that leaves the subject as it is ends nothing.
+        """
+        if live.kind.journey.during is None:
+            return []
         earlier = self._debtors.get(live.subject, ())
         return [(each, each.owing) for each in earlier if each.kind.mirrored is not live.kind.mirrored and each.owing]
 

@@ -24,8 +24,8 @@ class Journey:
     """
 
     source: tuple[str, ...]
-    during: str
-    done: str
+    during: str | None
+    done: str | None
     undone: str | None
     stuck: str | None
     owing: str | None = None

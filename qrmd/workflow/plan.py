@@ -126,7 +126,7 @@ def arrange(steps: Iterable[Step], *, mirrored: bool = False) -> tuple[Step, ...
     Raises:
         PlanError: a missing or cyclic need, a slot provided twice or by a step that may come later.
     """
-    by_phase = sorted(steps, key=lambda step: (-step.phase if mirrored else step.phase, step.plugin))
+    by_phase = sorted(map(_signed, steps), key=lambda step: (-step.phase if mirrored else step.phase, step.plugin))
     provider = _providers(by_phase)
     arranged: list[Step] = []
     placed: set[int] = set()
@@ -147,6 +147,12 @@ def arrange(steps: Iterable[Step], *, mirrored: bool = False) -> tuple[Step, ...
     for index in range(len(by_phase)):
         place(index, ())
     return tuple(arranged)
+
+
+def _signed(step: Step) -> Step:
+    """What a plugin's own kind of workflow planned is signed with whose action it is: it needs that plugin."""
+    owner = step.action.partition(".")[0]
+    return step if step.plugin != "core" or owner == "core" else replace(step, plugin=owner)
 
 
 def _providers(steps: Sequence[Step]) -> dict[str, int]:

@@ -15,8 +15,11 @@ from qrmd.web.render import TEMPLATES
 DEEDS = (
     Deed("enable", "plugin.enable", "Enable", plans=True, hint="Its tables are made; none of its code runs yet."),
     Deed("start", "plugin.start", "Start", plans=True, hint="Its types, verbs and pages appear at once."),
+    Deed("reconcile", "plugin.reconcile", "Reconcile", states=frozenset({"started"}), plans=True,
+         hint="Appliances that run already get what they lack of it; they go on running."),
     Deed("stop", "plugin.stop", "Stop", plans=True, hint="Refused while something needs it."),
-    Deed("disable", "plugin.disable", "Disable", plans=True, hint="Its data stays until it is purged."),
+    Deed("disable", "plugin.disable", "Disable", states=frozenset({"enabled", "started"}), plans=True,
+         hint="Its data stays until it is purged."),
     Deed("purge", "plugin.purge", "Purge its data", states=frozenset({"installed"}), danger=True,
          hint="All its tables are dropped for good."),
 )  # fmt: skip
