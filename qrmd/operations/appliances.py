@@ -18,7 +18,7 @@ from qrmd.operations.call import Call
 from qrmd.operations.images import check_login
 from qrmd.operations.inputs import Cpus, HostName, Memory, Name, Ref, SshKey, Text
 from qrmd.operations.registry import LOOK, OPERATE, verb
-from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, convert
+from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, Served, convert
 from qrmd.placement import Requirement, choose, explain, shortage
 from qrmd.states import ApplianceState, ImageState
 from qrmd.store import addresses, appliances, claims, hosts, images, places
@@ -46,7 +46,7 @@ def check_type(value: str) -> str:
     return value
 
 
-Type = Annotated[str, Check(check_type)]
+Type = Annotated[str, Check(check_type), Served("virtualization", ("any",))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from qrmd.model import Host
 from qrmd.operations.call import Call
 from qrmd.operations.inputs import Name, Ref, Text, Uri
 from qrmd.operations.registry import LOOK, OPERATE, verb
-from qrmd.operations.schema import ListOptions, Options, Range
+from qrmd.operations.schema import ListOptions, Options, Range, Served
 from qrmd.states import HostState
 from qrmd.store import claims, hosts
 from qrmd.store.connection import Transaction
@@ -34,7 +34,7 @@ class HostSpec:
 
     name: Name
     uri: Uri
-    type: Text = "kvm-vm"
+    type: Annotated[Text, Served("virtualization")] = "kvm-vm"
     cpu_overcommit: Annotated[float, Range(0.1, 64)] = 4.0
     memory_overcommit: Annotated[float, Range(0.1, 8)] = 1.0
     reserved_memory_mb: Annotated[int, Range(0, 2**20)] = 512

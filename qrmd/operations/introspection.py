@@ -34,7 +34,8 @@ async def method_signature(call: Call, method: Method) -> list[list[str]]:
 @verb("system.describe", roles=ANYBODY)
 async def describe(call: Call) -> list[dict[str, Any]]:
     """All methods that you may call as structs: what a command line or a form can be made from."""
-    return [signature.describe(each) for each in _granted(call)]
+    types = call.core.registries.types()
+    return [signature.with_choices(signature.describe(each), types) for each in _granted(call)]
 
 
 def _granted(call: Call) -> list[Verb]:

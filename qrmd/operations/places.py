@@ -13,7 +13,7 @@ from qrmd.model import Kernel, Network, Storage
 from qrmd.operations.call import Call
 from qrmd.operations.inputs import Address, Bridge, Domain, Name, Path, Ref, Text
 from qrmd.operations.registry import LOOK, OPERATE, verb
-from qrmd.operations.schema import ListOptions, Options, Range
+from qrmd.operations.schema import ListOptions, Options, Range, Served
 from qrmd.store import hosts, places
 
 _OPTIONS, _LIST = Options(), ListOptions()
@@ -37,7 +37,7 @@ class StorageSpec:
 
     name: Name
     location: Path
-    type: Text = "dir"
+    type: Annotated[Text, Served("deployment")] = "dir"
     host: Ref = ""
     capacity_mb: Annotated[int, Range(0, 2**40)] = 0
     overcommit: Annotated[float, Range(0.1, 100)] = 1.0

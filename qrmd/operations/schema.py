@@ -40,6 +40,19 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """A type that a started plugin serves now; who asks is told which there are, the verb refuses others itself.
+
+    Attributes:
+        kind: ``virtualization`` or ``deployment``.
+        also: what else it takes.
+    """
+
+    kind: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What every changing verb takes.
 

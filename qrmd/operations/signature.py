@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from qrmd.operations.registry import Verb
-from qrmd.operations.schema import Length, Range
+from qrmd.operations.schema import Length, Range, Served
 
 _ATTRIBUTE = re.compile(r"^ {4,8}(\w+): (.*)$")
 _WORKFLOW = re.compile(r"(the workflow'?s? id|id of the workflow|workflow's id)", re.IGNORECASE)
@@ -36,6 +37,17 @@ def describe(verb: Verb) -> dict[str, Any]:
         "returns": "workflow" if verb.changes and _WORKFLOW.search(verb.documentation) else _returned(verb),
         "parameters": [_parameter(each.name, each.hint, each.required, each.default, "") for each in verb.parameters],
     }
+
+
+def with_choices(told: dict[str, Any], served: Mapping[str, list[str]]) -> dict[str, Any]:
+    """A described verb, in which parameters that are types name those served now (``qrm.types``) as ``choices``."""
+    found = dict(told)
+    for part in {"parameters", "fields"} & set(told):
+        found[part] = [with_choices(each, served) for each in told[part]]
+    if "served" in found:
+        kind, *also = found.pop("served")
+        found["choices"] = [*also, *served[kind]]
+    return found
 
 
 def help_text(verb: Verb) -> str:
@@ -121,6 +133,8 @@ def _limits(limits: list[Any]) -> dict[str, Any]:
             found["choices"] = list(limit.allowed)
         elif isinstance(limit, Length):
             found["longest"] = limit.most
+        elif isinstance(limit, Served):
+            found["served"] = [limit.kind, *limit.also]
     return found
 
 

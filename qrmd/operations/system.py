@@ -45,6 +45,12 @@ async def states(call: Call) -> dict[str, dict[str, int]]:
     return await call.read(count_states)
 
 
+@verb("qrm.types", roles=LOOK)
+async def served_types(call: Call) -> dict[str, list[str]]:
+    """Types that started plugins serve now: ``virtualization`` (of hosts) and ``deployment`` (of storages)."""
+    return call.core.registries.types()
+
+
 @verb("settings.get", roles=LOOK)
 async def get_settings(call: Call, name: Annotated[str, Length(100)] = "") -> Any:
     """All settings by name with their value, default and meaning; with ``name`` the value of that one.

@@ -84,6 +84,10 @@ class Registries:
     settings: Settings = field(default_factory=Settings)
     offered: dict[str, Offered] = field(default_factory=dict)
 
+    def types(self) -> dict[str, list[str]]:
+        """Names of the types that started plugins serve."""
+        return {"virtualization": sorted(self.virtualization), "deployment": sorted(self.deployment)}
+
     def put(self, plugin: str, offered: Offered) -> None:
         """Add everything a plugin offers, or nothing.
 

@@ -11,7 +11,6 @@ from qrmd.errors import InvalidInput, NotFound
 from qrmd.names import check_confirmed
 from qrmd.operations import signature
 from qrmd.operations.call import Call
-from qrmd.operations.registry import Verb
 from qrmd.states import MACHINES
 from qrmd.web.render import show_label
 
@@ -144,7 +143,8 @@ async def offer(
 async def fields_of(call: Call, deed: Deed, subject: Sequence[str], current: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Fields of a deed's form: what the verb's description says, with what there is to choose from."""
     fields = []
-    for path, told in _asked(call.core.verbs.get(deed.verb), deed, subject):
+    described = signature.with_choices(signature.describe(call.core.verbs.get(deed.verb)), call.core.registries.types())
+    for path, told in _asked(described, deed, subject):
         name = told["name"]
         shown = {**told, "path": path, "label": show_label(name)}
         shown["value"] = _shown(current.get(name, told.get("default", "")))
@@ -157,10 +157,10 @@ async def fields_of(call: Call, deed: Deed, subject: Sequence[str], current: Map
     return fields
 
 
-def _asked(verb: Verb, deed: Deed, subject: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+def _asked(described: dict[str, Any], deed: Deed, subject: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     """(name in the form, description) of everything that a person is asked for."""
     asked: list[tuple[str, dict[str, Any]]] = []
-    for parameter in signature.describe(verb)["parameters"]:
+    for parameter in described["parameters"]:
         if parameter["name"] in subject or parameter["name"] in deed.fixed:
             continue
         if "fields" in parameter:
