@@ -50,6 +50,10 @@ NEEDS: dict[str, tuple[Callable[[], str], ...]] = {
     "ssh": (_programs("ssh", "sshpass", "ssh-keygen"),),
     "busybox": (_programs("busybox"),),
     "iso": (_programs("genisoimage"),),
+    "debian": (
+        _root,
+        _programs("mmdebstrap", "sfdisk", "mkfs.ext4", "extlinux", "qemu-img", "qemu-system-x86_64", "unshare"),
+    ),
     "strace": (_programs("strace"),),
     "chromium": (_programs("chromium"),),
 }
