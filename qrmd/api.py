@@ -87,6 +87,7 @@ from qrmd.store import hostnames, secrets
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import transition
+from qrmd.web import deeds
 from qrmd.workflow.action import Action, Again, Context, Done, Final, Outcome
 from qrmd.workflow.kinds import Journey, WorkflowKind
 from qrmd.workflow.plan import OnFailure, Owned, Phase, Plan, Step
@@ -236,6 +237,7 @@ __all__ = [
     "VolumeView",
     "WorkflowKind",
     "collect",
+    "deeds",
     "drivers",
     "dump",
     "events",

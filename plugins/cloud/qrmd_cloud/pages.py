@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qrmd.api import ADMINISTER, LOOK, Call, InvalidInput, Page, QrmdError, Role, Services, names
+from qrmd.api import ADMINISTER, LOOK, Call, InvalidInput, Page, QrmdError, Role, Services, deeds, names
 from qrmd_cloud.children import Core
 from qrmd_cloud.states import RequestState
 
@@ -19,11 +19,6 @@ ORDER_FIELDS = (
 )  # fmt: skip
 RECENT = 200
 PER_PAGE = 100
-
-
-def options(given: Given) -> dict[str, Any]:
-    """Options of a changing verb from a form."""
-    return {"key": str(given.get("key", ""))[:200], "reason": str(given.get("reason", ""))}
 
 
 def order_of(given: Given) -> dict[str, Any]:
@@ -102,7 +97,7 @@ class Pages:
 
     def _operate(self, verb: str) -> Any:
         async def act(call: Call, given: Given) -> str:
-            await call.ask(f"cloud.server.{verb}", number(given, "server"), options(given))
+            await call.ask(f"cloud.server.{verb}", number(given, "server"), deeds.options_of(given))
             return "/servers"
 
         return act
@@ -119,7 +114,7 @@ class Pages:
         return shown
 
     async def _buy(self, call: Call, given: Given) -> str:
-        ident = await call.ask("cloud.request.create", order_of(given), options(given))
+        ident = await call.ask("cloud.request.create", order_of(given), deeds.options_of(given))
         return f"/requests/{ident}"
 
     async def _account(self, call: Call, given: Given) -> Given:
@@ -168,11 +163,11 @@ class Pages:
         return await self._said(call, given, "deny")
 
     async def _extend(self, call: Call, given: Given) -> str:
-        await call.ask("cloud.request.extend", given["id"], str(given.get("stop", "")), options(given))
+        await call.ask("cloud.request.extend", given["id"], str(given.get("stop", "")), deeds.options_of(given))
         return f"{_home(call)}/{given['id']}"
 
     async def _said(self, call: Call, given: Given, verb: str) -> str:
-        await call.ask(f"cloud.request.{verb}", given["id"], options(given))
+        await call.ask(f"cloud.request.{verb}", given["id"], deeds.options_of(given))
         return f"{_home(call)}/{given['id']}"
 
     # ------------------------------------------------------------ users and prices
@@ -182,16 +177,18 @@ class Pages:
 
     async def _add_user(self, call: Call, given: Given) -> Given:
         user = {name: str(given.get(name, "")) for name in ("name", "email")} | {"ccus": given.get("ccus") or "0"}
-        made = await call.ask("cloud.user.add", user, options(given))
+        made = await call.ask("cloud.user.add", user, deeds.options_of(given))
         return {"notice": f"{user['name']} was added; the password, shown only now: {made.get('password', '')}"}
 
     async def _set_ccus(self, call: Call, given: Given) -> str:
-        await call.ask("cloud.user.set_ccus", number(given, "user"), str(given.get("ccus", "")), options(given))
+        await call.ask(
+            "cloud.user.set_ccus", number(given, "user"), str(given.get("ccus", "")), deeds.options_of(given)
+        )
         return "/cloud/users"
 
     async def _remove_user(self, call: Call, given: Given) -> str:
         check_named(given)
-        await call.ask("cloud.user.remove", number(given, "user"), options(given))
+        await call.ask("cloud.user.remove", number(given, "user"), deeds.options_of(given))
         return "/cloud/users"
 
     async def _products(self, call: Call, _given: Given) -> Given:
@@ -199,17 +196,17 @@ class Pages:
 
     async def _add_product(self, call: Call, given: Given) -> str:
         spec = {name: given[name] for name in ("kind", "value", "name", "unit", "price") if given.get(name)}
-        await call.ask("cloud.product.add", spec, options(given))
+        await call.ask("cloud.product.add", spec, deeds.options_of(given))
         return "/cloud/products"
 
     async def _update_product(self, call: Call, given: Given) -> str:
         change = {"price": str(given.get("price", ""))}
-        await call.ask("cloud.product.update", number(given, "product"), change, options(given))
+        await call.ask("cloud.product.update", number(given, "product"), change, deeds.options_of(given))
         return "/cloud/products"
 
     async def _remove_product(self, call: Call, given: Given) -> str:
         check_named(given)
-        await call.ask("cloud.product.remove", number(given, "product"), options(given))
+        await call.ask("cloud.product.remove", number(given, "product"), deeds.options_of(given))
         return "/cloud/products"
 
 
