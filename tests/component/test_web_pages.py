@@ -219,7 +219,7 @@ def test_a_plugin_is_stopped_only_as_it_may_be(clients: dict[str, WebClient]) ->
     answer = clients["administrator"].submit("/plugins/simulated", "stop")
     assert answer.status == 409
     assert 'role="alert"' in answer.text
-    assert clients["operator"].get("/plugins/simulated").text.count("your role operator may not") == 5
+    assert clients["operator"].get("/plugins/simulated").text.count("your role operator may not") == 6
 
 
 def test_a_user_is_added_and_removed(daemon: Daemon, clients: dict[str, WebClient]) -> None:
