@@ -53,6 +53,7 @@ from qrmd.plugins.registries import Registries
 from qrmd.plugins.started import PluginParts
 from qrmd.preparation import Prepared, prepare
 from qrmd.threads import Lanes
+from qrmd.timers import Timers
 from qrmd.watchdog import Watchdog
 from qrmd.web.health import handlers, liveness
 from qrmd.web.request import Bounded, Limits, Site, secured
@@ -64,6 +65,7 @@ from qrmd.workflow.parts import Parts
 
 log = logging.getLogger("qrmd")
 reactor: Any = _reactor
+Deliver = Callable[[Callable[[], None]], Any]
 
 VERB_MODULES = (
     qrmd.operations.appliances,
@@ -123,12 +125,17 @@ class Asking:
         self.core.plugins.quarantine(plugin, fault)
 
 
-def build(prepared: Prepared) -> Core:
-    """Construct and wire the parts that verbs reach; nothing runs yet."""
+def build(prepared: Prepared, clock: Timers, deliver: Deliver) -> Core:
+    """Construct and wire the parts that verbs reach; nothing runs yet.
+
+    Args:
+        clock: turns time, the reactor or that of a test.
+        deliver: hands a function over to its thread.
+    """
     config, store = prepared.config, prepared.store
     asking, registries, lanes = Asking(), Registries(), Lanes(deliver)
-    reach, hooks = Reach(registries, lanes, reactor), Hooks(asking.quarantine)
-    outbox = Outbox(store, asking.by_name, reactor, deliver)
+    reach, hooks = Reach(registries, lanes, clock), Hooks(asking.quarantine)
+    outbox = Outbox(store, asking.by_name, clock, deliver)
     plugins = Plugins(
         PluginParts(
             store,
@@ -136,7 +143,7 @@ def build(prepared: Prepared) -> Core:
             lanes,
             registries,
             outbox,
-            reactor,
+            clock,
             asking.in_order,
             prepared.installation,
             config.server.state_dir,
@@ -151,7 +158,7 @@ def build(prepared: Prepared) -> Core:
         registries.kinds,
         lanes,
         prepared.vault,
-        reactor,
+        clock,
         asking.by_name,
         host_lane_driver(store, reach, lanes),
     )
@@ -175,7 +182,7 @@ def build(prepared: Prepared) -> Core:
     return asking.core
 
 
-def build_in(prepared: Prepared, core: Core) -> tuple[CorePlugin, Monitor]:
+def build_in(prepared: Prepared, core: Core, clock: Any, deliver: Deliver) -> tuple[CorePlugin, Monitor]:
     """The core's own plugin, and the monitor that it runs."""
     monitor = Monitor(
         core.store,
@@ -189,7 +196,7 @@ def build_in(prepared: Prepared, core: Core) -> tuple[CorePlugin, Monitor]:
         core.reach,
         core.lifecycle,
         Mailer(core.store, core.settings, prepared.vault, core.installation),
-        reactor,
+        clock,
         core_verbs(),
         [Periodic("hosts", POLL_SECONDS, monitor.poll)],
     )
@@ -207,8 +214,8 @@ class Daemon:
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self.core = build(prepared)
-        self._built_in, self._monitor = build_in(prepared, self.core)
+        self.core = build(prepared, reactor, deliver)
+        self._built_in, self._monitor = build_in(prepared, self.core, reactor, deliver)
         self._watchdog = Watchdog(
             prepared.config.server.state_dir,
             prepared.config.limits.hold_seconds,

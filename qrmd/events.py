@@ -7,6 +7,7 @@ from typing import Any
 
 from qrmd.clock import now_us
 from qrmd.model import Severity
+from qrmd.store import feed
 from qrmd.store.connection import Transaction
 from qrmd.store.rows import dump
 
@@ -29,8 +30,5 @@ def append(
         subject: ``appliance:12``.
         data: JSON; never a secret.
     """
-    return db.insert(
-        "INSERT INTO events (at, kind, severity, actor, reason, subject, workflow_id, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (now_us(), kind, severity.value, actor, reason, subject, workflow_id, dump(data) if data else "{}"),
-    )
+    told = dump(data) if data else "{}"
+    return feed.append(db, (now_us(), kind, severity.value, actor, reason, subject, workflow_id, told))

@@ -67,7 +67,7 @@ async def _look(core: Core, place: str, function: Any, *args: Any) -> Place:
     if function is None:
         return Place(place, fault="no started plugin serves it")
     try:
-        found: Sequence[Found] = await core.lanes.call(f"{place}:query", function, *args)
+        found: Sequence[Found] = await core.reach.ask(f"{place}:query", function, *args)
     except QrmdError as error:
         return Place(place, fault=str(error))
     except Exception as error:

@@ -16,8 +16,8 @@ from qrmd.config import Config
 from qrmd.errors import ConfigInvalid
 from qrmd.store import releases
 from qrmd.store.capacity import Capacity
-from qrmd.store.connection import Db
 from qrmd.store.database import Store
+from qrmd.store.identity import installation
 from qrmd.store.migrations import core as core_migrations
 from qrmd.store.migrations import migrate
 from qrmd.vault import Vault
@@ -53,8 +53,7 @@ def prepare(config: Config, config_path: Path, deliver: Callable[[Callable[[], N
     capacity = Capacity()
     store.write_now(capacity.rebuild)
     password = make_first_administrator(store)
-    installation = store.write_now(_installation)
-    return Prepared(config, config_path, installation, vault, store, capacity, password)
+    return Prepared(config, config_path, store.write_now(installation), vault, store, capacity, password)
 
 
 def _lock(state: Path) -> None:
@@ -66,8 +65,3 @@ def _lock(state: Path) -> None:
         raise ConfigInvalid(
             "another qrmd runs on this state directory", subject=str(state), hint="stop it first"
         ) from None
-
-
-def _installation(db: Db) -> str:
-    found: str = db.value("SELECT value FROM meta WHERE key = 'installation'")
-    return found

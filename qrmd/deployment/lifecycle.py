@@ -14,7 +14,7 @@ from qrmd.plugins.registries import Registries
 from qrmd.states import ApplianceState as A
 from qrmd.states import HostState, ResourceState
 from qrmd.states import ImageState as I
-from qrmd.store import addresses, appliances, claims, hostnames, images, secrets
+from qrmd.store import addresses, appliances, claims, hostnames, images, resources, secrets
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.hosts import find as find_host
@@ -195,7 +195,7 @@ class Lifecycle:
         appliance = appliances.find(db, ident)
         if appliance.resource_id is None:
             return
-        resource = appliances.find_resource(db, appliance.resource_id)
+        resource = resources.find(db, appliance.resource_id)
         transition(db, "resource", resource.id, ResourceState.REMOVED, workflow_id=workflow)
         appliances.detach_resource(db, ident)
         if resource.host_id is not None:
@@ -207,8 +207,12 @@ class Lifecycle:
 
     @staticmethod
     def _reserve_restart(db: Transaction, ident: int, arguments: Arguments, workflow: int) -> None:  # noqa: ARG004
-        if appliances.machine_of(db, ident)[0] is None:
+        appliance = appliances.find(db, ident)
+        if appliance.resource_id is None:
             raise Conflict("it has no machine", subject=f"appliance:{ident}", hint="start it instead")
+        _require_host(db, appliance)
+        if not all(volume.made for volume in appliances.volumes(db, ident)):
+            raise Conflict("its first start never ended", subject=f"appliance:{ident}", hint="start it instead")
 
     # ------------------------------------------------------------ images
 

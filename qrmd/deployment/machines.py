@@ -75,6 +75,20 @@ def _spec(ctx: Context, args: Args) -> MachineSpec:
     )
 
 
+class DefineAgain(DefineMachine):
+    """Its host knows the machine: as it did, or defined anew when it was lost. Arguments: as ``DefineMachine``."""
+
+    name = "core.define_again"
+    retries = 5
+
+    async def do(self, ctx: Context, args: Args) -> Outcome:
+        """Look; define what is not there."""
+        there = self.there(ctx, args)
+        if await there.call(there.driver.find, args["machine"]["uuid"]) is None:
+            await there.call(there.driver.define, _spec(ctx, args))
+        return Done()
+
+
 class PowerOn(OnHost):
     """The machine runs. Arguments: ``host``, ``uuid``."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from qrmd.deployment.places import host_arguments, storage_arguments
@@ -162,7 +163,7 @@ def stop(view: ApplianceView) -> list[Step]:
 
 
 def restart(view: ApplianceView) -> list[Step]:
-    """Off and on again in place."""
+    """Off and on again in place; a machine that its host has lost is defined again, with the disks it had."""
     resource, host = view.resource, view.host
     if resource is None or host is None:
         return []
@@ -170,7 +171,9 @@ def restart(view: ApplianceView) -> list[Step]:
     where = {"host": host_arguments(host), "uuid": resource.uuid}
     grace = view.arguments.get("grace_seconds", GRACE)
     address = view.nics[0].nic.address if view.nics else ""
+    define = _define(view, resource, host)
     return [
+        *(_provide(view, each, resource) for each in view.volumes),
         Step(
             "core.shut_down",
             {**where, "grace": grace},
@@ -178,7 +181,14 @@ def restart(view: ApplianceView) -> list[Step]:
             f"shut {name} down on {host.name}",
             provides=("off",),
         ),
-        Step("core.power_again", where, Phase.POWER, f"switch {name} on", needs=("off",), provides=("on",)),
+        replace(
+            define,
+            action="core.define_again",
+            title=f"see that {host.name} knows {name}",
+            needs=("off", *define.needs),
+            provides=("defined",),
+        ),
+        Step("core.power_again", where, Phase.POWER, f"switch {name} on", needs=("defined",), provides=("on",)),
         Step(
             "core.await_answer",
             {**where, "address": address},

@@ -13,6 +13,7 @@ from qrmd.deployment.disks import ProvideDisk, RemoveDisk, WithdrawDisk
 from qrmd.deployment.lifecycle import Lifecycle
 from qrmd.deployment.machines import (
     AwaitAnswer,
+    DefineAgain,
     DefineMachine,
     PowerAgain,
     PowerOn,
@@ -58,6 +59,7 @@ class CorePlugin:
             WithdrawDisk(self._reach),
             RemoveDisk(self._reach),
             DefineMachine(self._reach),
+            DefineAgain(self._reach),
             UndefineMachine(self._reach),
             PowerOn(self._reach),
             PowerAgain(self._reach),

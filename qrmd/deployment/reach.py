@@ -10,6 +10,7 @@ from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, Typ
 from twisted.internet import defer
 
 from qrmd.deployment.places import host_of, storage_of
+from qrmd.deployment.sightings import Sightings
 from qrmd.drivers import StorageDriver, VirtualizationDriver
 from qrmd.errors import StepFailed, Unavailable
 from qrmd.model import Host, Storage
@@ -77,12 +78,16 @@ class Reach:
     Args:
         lanes: where verbs have their calls made.
         clock: ends the waiting for what does not answer.
+
+    Attributes:
+        sightings: for questions that nobody waits long for.
     """
 
     def __init__(self, registries: Registries, lanes: Lanes, clock: Timers) -> None:
         self._registries = registries
         self._lanes = lanes
         self._clock = clock
+        self.sightings = Sightings(clock)
 
     def virtualization(self, host: Host) -> VirtualizationDriver:
         """The driver of a host. Raises StepFailed while its plugin is not started."""

@@ -27,27 +27,35 @@ NOT_SYSTEM = (Path("/dev/shm"),)  # noqa: S108 - nothing is written there
 def check_source(path: str, directories: Sequence[Path]) -> Path:
     """The file without symlinks. The daemon reads as root: nobody may make it read what is not meant to be read.
 
+    Outside of ``directories`` the refusal is the same whether something is there or not.
+
     Raises:
         InvalidInput: not absolute, not there, no regular file, or not inside one of ``directories``.
     """
     if not Path(path).is_absolute():
         raise InvalidInput(f"path {shown(path)} must be absolute")
-    try:
-        real = Path(path).resolve(strict=True)
-        inside = any(real.is_relative_to(each.resolve()) for each in directories)
-        regular = inside and stat.S_ISREG(real.stat().st_mode)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "a loop of symlinks"
-        raise InvalidInput(f"{shown(path, 200)} can't be read: {reason}") from None
-    if not inside:
+    real = _resolved(path)
+    if real is None or not any(real.is_relative_to(each.resolve()) for each in directories):
         allowed = ", ".join(map(str, directories)) or "no directory"
         raise InvalidInput(
             f"{shown(path, 200)} is not in a directory that files are taken from",
             hint=f"put it into one of: {allowed}; images.import_dirs in qrmd.toml names them",
         )
+    try:
+        regular = stat.S_ISREG(real.stat().st_mode)
+    except OSError as error:
+        raise InvalidInput(f"{shown(path, 200)} can't be read: {error.strerror}") from None
     if not regular:
         raise InvalidInput(f"{shown(path, 200)} is not a regular file")
     return real
+
+
+def _resolved(path: str) -> Path | None:
+    """The path without symlinks, whether something is there or not; None for a loop or what can't be a path."""
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 @contextmanager
@@ -78,7 +86,7 @@ def file_digest(path: Path) -> str:
 
 
 def check_target(location: str, private: Sequence[Path]) -> None:
-    """Refuse to keep volumes where files have a meaning of their own: who may add a storage is not root here.
+    """Refuse to keep volumes where files have a meaning of their own: a slip here would be costly.
 
     Args:
         location: a storage's; one that is no absolute path is none of this check's business.
@@ -89,10 +97,9 @@ def check_target(location: str, private: Sequence[Path]) -> None:
     """
     if not location.startswith("/"):
         return
-    try:
-        real = Path(location).resolve()
-    except (OSError, RuntimeError):
-        raise InvalidInput(f"{shown(location, 200)} can't be resolved", hint="is it a loop of symlinks?") from None
+    real = _resolved(location)
+    if real is None:
+        raise InvalidInput(f"{shown(location, 200)} can't be resolved", hint="is it a loop of symlinks?")
     closed = [each for each in (*SYSTEM, *(each.resolve() for each in private)) if real.is_relative_to(each)]
     allowed = [each for each in NOT_SYSTEM if real.is_relative_to(each)]
     if real == Path("/") or (closed and not allowed):

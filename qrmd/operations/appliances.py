@@ -21,20 +21,15 @@ from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, Served, convert
 from qrmd.placement import Requirement, choose, explain, shortage
 from qrmd.states import ApplianceState, ImageState
-from qrmd.store import addresses, appliances, claims, hosts, images, places
+from qrmd.store import addresses, appliance_view, appliances, claims, hosts, images, places, resources
 from qrmd.store.capacity import read_hosts, read_storages
 from qrmd.store.connection import Db, Transaction
-from qrmd.store.find import page
 from qrmd.store.observed import Change, note_machines
-from qrmd.store.rows import dump, shape
+from qrmd.store.rows import dump
 from qrmd.store.workflows import live_on
 from qrmd.workflow.plan import Plan
 
 _OPTIONS, _LIST = Options(), ListOptions()
-FIELDS = (
-    "id", "name", "image_id", "virtualization_type", "cpus", "memory_mb", "disk_mb", "state", "hostname", "kernel_id",
-    "resource_id", "host_id", "networks", "ssh_keys", "login", "owner", "comment", "created_at", "active_at",
-)  # fmt: skip
 USABLE = frozenset({ImageState.NEW, ImageState.CLONING, ImageState.IDLE})
 _TYPE = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -119,43 +114,13 @@ def _resolved(db: Db, spec: ApplianceSpec, actor: str) -> Appliance:
 @verb("appliance.list", roles=LOOK)
 async def appliance_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, Any]]:
     """Appliances, a page at a time."""
-    return await call.read(_list, options)
-
-
-def _list(db: Db, options: ListOptions) -> list[dict[str, Any]]:
-    return page(db, "appliances", FIELDS, options)
+    return await call.read(appliance_view.list_page, options)
 
 
 @verb("appliance.get", roles=LOOK)
 async def appliance_get(call: Call, appliance: Ref) -> dict[str, Any]:
     """One appliance: NICs, disks, where it runs and why there, its live workflow, and what it still owes."""
-    return await call.read(_get, appliance)
-
-
-def _get(db: Db, ref: int | str) -> dict[str, Any]:
-    found = appliances.find(db, ref)
-    shown = shape(db.rows("SELECT * FROM appliances WHERE id = ?", (found.id,))[0])
-    subject = f"appliance:{found.id}"
-    live = live_on(db, subject)
-    debts = db.rows(
-        "SELECT s.title, s.fault, s.workflow_id FROM steps s JOIN workflows w ON w.id = s.workflow_id"
-        " WHERE s.state = 'debt' AND w.subject = ?",
-        (subject,),
-    )
-    return {
-        **shown,
-        "nics": [
-            {"network": each.network_id, "mac": each.mac, "address": each.address}
-            for each in addresses.of_appliance(db, found.id)
-        ],
-        "volumes": [
-            {"storage": each.storage_id, "name": each.name, "size_mb": each.size_mb, "made": each.made}
-            for each in appliances.volumes(db, found.id)
-        ],
-        "workflow": dict(live) if live else None,
-        "degraded": bool(debts),
-        "debts": [shape(each) for each in debts],
-    }
+    return await call.read(appliance_view.show_one, appliance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +198,10 @@ async def appliance_stop(call: Call, appliance: Ref, options: StopOptions = _STO
 
 @verb("appliance.restart", roles=OPERATE, changes=True)
 async def appliance_restart(call: Call, appliance: Ref, options: StopOptions = _STOP) -> Any:
-    """Power an appliance off and on again where it is. Returns the workflow's id, or the plan."""
+    """Power an appliance off and on again where it is; it runs afterwards, even if its host had lost the machine.
+
+    Returns the workflow's id, or the plan.
+    """
     return await _end(call, "appliance.restart", appliance, options)
 
 
@@ -253,9 +221,9 @@ async def appliance_resume(call: Call, appliance: Ref, options: Options = _OPTIO
     asked = await call.change(options, _ask_resume, appliance, call.actor.name, options.reason)
     if isinstance(asked, dict):
         return asked
-    driver = call.core.reach.virtualization(host)
-    await call.core.lanes.call(f"host:{host.id}", driver.resume, host, uuid)
-    machine = await call.core.lanes.call(f"host:{host.id}:query", driver.find, host, uuid)
+    there, asking = call.core.reach.host(host), call.core.reach.ask_host(host)
+    await there.call(there.driver.resume, uuid)
+    machine = await asking.call(asking.driver.find, uuid)
     if machine is not None and machine.state is MachineState.RUNNING:
         change = Change(asked, ApplianceState.PAUSED, ApplianceState.ACTIVE, options.reason or "resumed")
         await call.core.store.write(note_machines, [change])
@@ -359,14 +327,13 @@ def _check_addresses(db: Db, networks: tuple[int, ...], quantity: int) -> None:
 @verb("appliance.console_log", roles=LOOK)
 async def appliance_console_log(call: Call, appliance: Ref, limit: Annotated[int, Range(1, 262_144)] = 65_536) -> str:
     """The last bytes that a running appliance wrote to its serial console."""
-    view = await call.read(_machine, appliance)
-    driver = call.core.reach.virtualization(view[0])
-    text: str = await call.core.lanes.call(f"host:{view[0].id}:query", driver.console_log, view[0], view[1], limit)
-    return text
+    host, uuid = await call.read(_machine, appliance)
+    there = call.core.reach.ask_host(host)
+    return await there.call(there.driver.console_log, uuid, limit)
 
 
 def _machine(db: Db, ref: int | str) -> tuple[Host, str]:
     found = appliances.find(db, ref)
     if found.resource_id is None or found.host_id is None:
         raise Conflict("it has no machine", subject=f"appliance:{found.id}", hint="start it")
-    return hosts.find(db, found.host_id), appliances.find_resource(db, found.resource_id).uuid
+    return hosts.find(db, found.host_id), resources.find(db, found.resource_id).uuid

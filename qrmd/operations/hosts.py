@@ -10,7 +10,7 @@ from qrmd.errors import Conflict, InvalidInput, QrmdError
 from qrmd.model import Host
 from qrmd.operations.call import Call
 from qrmd.operations.inputs import Name, Ref, Text, Uri
-from qrmd.operations.registry import LOOK, OPERATE, verb
+from qrmd.operations.registry import ADMINISTER, LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options, Range, Served
 from qrmd.states import HostState
 from qrmd.store import claims, hosts
@@ -40,7 +40,7 @@ class HostSpec:
     reserved_memory_mb: Annotated[int, Range(0, 2**20)] = 512
 
 
-@verb("host.add", roles=OPERATE, changes=True)
+@verb("host.add", roles=ADMINISTER, changes=True)
 async def host_add(call: Call, spec: HostSpec, options: Options = _OPTIONS) -> Any:
     """Add a host: it is reached and looked at first; what is missing is said. Returns its id."""
     facts = await look(call, Host(0, spec.name, spec.uri, spec.type, HostState.NEW))

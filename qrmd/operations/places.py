@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from qrmd.errors import Conflict, InvalidInput
 from qrmd.model import Kernel, Network, Storage
 from qrmd.operations.call import Call
 from qrmd.operations.inputs import Address, Bridge, Domain, Name, Path, Ref, Text
-from qrmd.operations.registry import LOOK, OPERATE, verb
+from qrmd.operations.registry import ADMINISTER, LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options, Range, Served
 from qrmd.store import hosts, places
 
@@ -43,26 +43,26 @@ class StorageSpec:
     overcommit: Annotated[float, Range(0.1, 100)] = 1.0
 
 
-@verb("storage.add", roles=OPERATE, changes=True)
+@verb("storage.add", roles=ADMINISTER, changes=True)
 async def storage_add(call: Call, spec: StorageSpec, options: Options = _OPTIONS) -> Any:
     """Add a storage: it is looked at first; what is missing is said. Returns its id."""
     ours = [call.core.store.path.parent / each for each in OURS]
-    await call.core.lanes.call("files", check_target, spec.location, ours)
-    driver = call.core.registries.deployment.get(spec.type)
-    if driver is None:
+    await call.core.reach.ask(f"storage:{spec.location}:query", check_target, spec.location, ours)
+    if spec.type not in call.core.registries.deployment:
         served = ", ".join(sorted(call.core.registries.deployment)) or "none"
         raise InvalidInput(f"no started plugin serves the type {spec.type!r:.80}", hint=f"served now: {served}")
     host = await call.read(hosts.find, spec.host) if spec.host else None
     storage = Storage(
         0, spec.name, spec.type, spec.location, host.id if host else None, spec.capacity_mb, spec.overcommit
     )
-    lane = f"storage:{spec.location}"
-    problems = await call.core.lanes.call(lane, driver.check, storage)
+    there = call.core.reach.ask_storage(storage)
+    problems = await there.call(there.driver.check)
     if problems:
         raise Conflict("; ".join(problems), subject=f"storage:{spec.name}", hint="mend that, then add it again")
-    capacity = spec.capacity_mb or (await call.core.lanes.call(lane, driver.usage, storage)).total_mb
-    storage = Storage(0, spec.name, spec.type, spec.location, storage.host_id, capacity, spec.overcommit)
-    return await call.change(options, places.add_storage, storage, call.actor.name, options.reason)
+    capacity = spec.capacity_mb or (await there.call(there.driver.usage)).total_mb
+    return await call.change(
+        options, places.add_storage, replace(storage, capacity_mb=capacity), call.actor.name, options.reason
+    )
 
 
 @verb("storage.list", roles=LOOK)
@@ -73,14 +73,20 @@ async def storage_list(call: Call, options: ListOptions = _LIST) -> list[dict[st
 
 @verb("storage.get", roles=LOOK)
 async def storage_get(call: Call, storage: Ref) -> dict[str, Any]:
-    """One storage: what it can, what it has promised, and what is free on it now."""
+    """One storage: what it has promised, what is on it, and what is free there.
+
+    ``seen_at`` says of when ``total_mb`` and ``free_mb`` are; ``silent_since`` and ``fault`` are there when the
+    storage does not answer now.
+    """
     found = await call.read(places.find_storage, storage)
     shown = await call.read(places.show_storage, found.id)
-    driver = call.core.registries.deployment.get(found.deployment_type)
-    if driver is None:
+    if found.deployment_type not in call.core.registries.deployment:
         return {**shown, "served": False}
-    usage = await call.core.lanes.call(f"storage:{found.id}", driver.usage, found)
-    return {**shown, "served": True, "total_mb": usage.total_mb, "free_mb": usage.free_mb}
+    there = call.core.reach.ask_storage(found)
+    sighting = await call.core.reach.sightings.look(f"storage:{found.id}", lambda: there.call(there.driver.usage))
+    usage = sighting.value
+    space = {"total_mb": usage and usage.total_mb, "free_mb": usage and usage.free_mb}
+    return {**shown, "served": True, **space, **sighting.as_dict()}
 
 
 @verb("storage.remove", roles=OPERATE, changes=True)

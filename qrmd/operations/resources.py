@@ -26,15 +26,21 @@ async def resource_list(call: Call, options: ListOptions = _LIST) -> list[dict[s
 
 @verb("resource.get", roles=LOOK)
 async def resource_get(call: Call, resource: Ident) -> dict[str, Any]:
-    """One resource: its row, and the machine as its host sees it now."""
+    """One resource: its row, and the machine as its host sees it.
+
+    ``seen_at`` says when the host saw it so; ``silent_since`` and ``fault`` are there when it does not answer now.
+    """
     found, host = await call.read(resources.find_with_host, resource)
     shown = await call.read(resources.show_one, resource)
     if host is None or found.state is ResourceState.REMOVED:
-        return {**shown, "machine": None}
-    driver = call.core.reach.virtualization(host)
-    machine = await call.core.lanes.call(f"host:{host.id}:query", driver.find, host, found.uuid)
+        return {**shown, "machine": None, "seen_at": None, "silent_since": None, "fault": None}
+    there = call.core.reach.ask_host(host)
+    sighting = await call.core.reach.sightings.look(
+        f"resource:{found.id}", lambda: there.call(there.driver.find, found.uuid)
+    )
+    machine = sighting.value
     seen = None if machine is None else {"state": machine.state.value, "reason": machine.reason, "name": machine.name}
-    return {**shown, "machine": seen}
+    return {**shown, "machine": seen, **sighting.as_dict()}
 
 
 @verb("resource.power", roles=OPERATE, changes=True)

@@ -9,7 +9,7 @@ from qrmd.operations.call import Call
 from qrmd.operations.inputs import Ident, Seconds
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options
-from qrmd.store import claims, keys, progress
+from qrmd.store import keys, progress
 from qrmd.workflow.steering import Turn
 
 _OPTIONS, _LIST = Options(), ListOptions()
@@ -24,7 +24,7 @@ async def workflow_list(call: Call, options: ListOptions = _LIST) -> list[dict[s
 @verb("workflow.get", roles=LOOK)
 async def workflow_get(call: Call, workflow: Ident) -> dict[str, Any]:
     """One workflow with its steps, in order, its children, and what it holds."""
-    return {**await call.read(progress.show_one, workflow), "claims": await call.read(claims.of_workflow, workflow)}
+    return await call.read(progress.show_one, workflow)
 
 
 @verb("workflow.wait", roles=LOOK)

@@ -15,6 +15,7 @@ from qrmd.hooks.registered import Periodic, Service
 from qrmd.model import Actor, Role, Severity
 from qrmd.store.connection import Transaction
 from qrmd.store.database import Store
+from qrmd.store.plugins import ident_of
 from qrmd.threads import Lanes
 from qrmd.timers import Timers
 
@@ -166,7 +167,7 @@ class _Beat:
 
 
 def _tell(db: Transaction, plugin: str, name: str, fault: str) -> None:
-    ident = db.value("SELECT id FROM plugins WHERE name = ?", (plugin,))
+    ident = ident_of(db, plugin)
     events.append(
         db,
         "plugin.periodic_failed" if fault else "plugin.periodic_recovered",

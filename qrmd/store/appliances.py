@@ -179,11 +179,6 @@ def machine_of(db: Db, appliance_id: int) -> tuple[int | None, str]:
     return (None, "") if row is None else (row[0], row[1])
 
 
-def find_resource(db: Db, ident: int) -> Resource:
-    """One resource by id."""
-    return load(Resource, _by_id(db, "resources", ident))
-
-
 def change(db: Transaction, ident: int, values: Mapping[str, Any]) -> None:
     """Set columns of a stopped appliance; names are ours, never a caller's.
 

@@ -1,4 +1,4 @@
-"""Reading events."""
+"""Rows of events."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from qrmd.store.connection import Db
+from qrmd.store.connection import Db, Transaction
 
 FILTERS = ("kind", "severity", "actor", "subject", "workflow_id")
+
+
+def append(db: Transaction, values: tuple[Any, ...]) -> int:
+    """Insert an event: at, kind, severity, actor, reason, subject, workflow_id, data. Returns its id."""
+    return db.insert(
+        "INSERT INTO events (at, kind, severity, actor, reason, subject, workflow_id, data)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
 
 
 def page(db: Db, where: Mapping[str, Any], after: int, limit: int, newest: bool) -> list[dict[str, Any]]:

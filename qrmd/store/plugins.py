@@ -75,6 +75,12 @@ def get(db: Db, name: str) -> PluginRow:
     return load(PluginRow, row)
 
 
+def ident_of(db: Db, name: str) -> int | None:
+    """A plugin's id, None when it has none."""
+    ident: int | None = db.value("SELECT id FROM plugins WHERE name = ?", (name,))
+    return ident
+
+
 def add_found(db: Transaction, names: Sequence[str]) -> None:
     """Make a row for each plugin that is seen for the first time."""
     known = every(db)

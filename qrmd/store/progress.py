@@ -6,9 +6,10 @@ from typing import Any
 
 from qrmd.errors import NotFound
 from qrmd.operations.schema import ListOptions
+from qrmd.store import claims
 from qrmd.store.connection import Db
 from qrmd.store.find import page
-from qrmd.store.rows import shape
+from qrmd.store.rows import shape, shapes
 from qrmd.workflow.plan import Phase
 
 FIELDS = (
@@ -27,7 +28,7 @@ def list_page(db: Db, options: ListOptions) -> list[dict[str, Any]]:
 
 
 def show_one(db: Db, ident: int) -> dict[str, Any]:
-    """A workflow with its steps, in order, and its children. Raises NotFound."""
+    """A workflow with its steps, in order, its children, and what it holds. Raises NotFound."""
     row = db.row(f"SELECT {', '.join(FIELDS)} FROM workflows WHERE id = ?", (ident,))  # noqa: S608 - our own names
     if row is None:
         raise NotFound(f"there is no workflow {ident}", hint="qrm workflow list")
@@ -40,6 +41,7 @@ def show_one(db: Db, ident: int) -> dict[str, Any]:
         **shape(row),
         "steps": [{**shape(step), "phase": Phase(step["phase"]).name.lower()} for step in steps],
         "children": [dict(child) for child in children],
+        "claims": claims.of_workflow(db, ident),
     }
 
 
@@ -50,4 +52,4 @@ def list_debts(db: Db) -> list[dict[str, Any]]:
         " FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.state IN ('debt', 'owed')"
         " ORDER BY s.id LIMIT 1000"
     )
-    return [shape(row) for row in rows]
+    return shapes(rows)

@@ -10,7 +10,7 @@ from qrmd.operations.schema import ListOptions
 from qrmd.store import hosts
 from qrmd.store.connection import Db, Row
 from qrmd.store.find import page
-from qrmd.store.rows import load, shape
+from qrmd.store.rows import load, shape, shapes
 
 FIELDS = ("id", "name", "virtualization_type", "uuid", "state", "host_id", "cpus", "memory_mb", "appliance_id")
 
@@ -53,5 +53,5 @@ def explain(db: Db, ident: int) -> dict[str, Any]:
         "resource": ident,
         "state": found.state.value,
         "placement": shape(placed[0])["placement"] if placed else {},
-        "events": [shape(each) for each in seen],
+        "events": shapes(seen),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import types
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import fields
 from enum import Enum
 from functools import cache
@@ -70,6 +70,11 @@ def dump(value: Any) -> str:
 def shape(row: sqlite3.Row) -> dict[str, Any]:
     """A row as interfaces show it: JSON columns decoded, times as ISO 8601, a time of 0 is none."""
     return {name: _shown(name, row[name]) for name in row.keys()}  # noqa: SIM118 - a Row iterates over values
+
+
+def shapes(rows: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
+    """Rows as interfaces show them."""
+    return [shape(row) for row in rows]
 
 
 def _shown(name: str, value: Any) -> Any:

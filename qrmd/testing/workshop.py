@@ -19,6 +19,7 @@ from qrmd.plugins.started import PluginParts
 from qrmd.store import migrations, outbox
 from qrmd.store.connection import Transaction
 from qrmd.store.database import Store
+from qrmd.store.identity import installation
 from qrmd.threads import Lanes
 from qrmd.timers import Timers
 from qrmd.vault import Vault
@@ -46,7 +47,6 @@ class Workshop:
         self.directory = directory
         self.store = Store(directory / "qrmd.db", Vault(directory / "vault.key"), deliver)
         self.store.write_now(_migrate)
-        installation = self.store.write_now(_installation)
         self.hooks = Hooks(lambda name, fault: self.plugins.quarantine(name, fault))  # noqa: PLW0108 - made later
         self.lanes = Lanes(deliver)
         self.registries = Registries()
@@ -60,7 +60,7 @@ class Workshop:
                 self.outbox,
                 clock,
                 self._ask,
-                installation,
+                self.store.write_now(installation),
                 directory,
                 directory / "plugins.d",
             )
@@ -114,10 +114,6 @@ class Workshop:
 
 def _migrate(db: Transaction) -> None:
     migrations.core.apply(db.toolkit)
-
-
-def _installation(db: Transaction) -> str:
-    return str(db.value("SELECT value FROM meta WHERE key = 'installation'"))
 
 
 def _execute(db: Transaction, statements: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from qrmd.auth import Authenticator
 from qrmd.errors import NotAuthenticated, QrmdError
 from qrmd.model import Role
+from qrmd.store.counts import count_rows
 from qrmd.web import metrics
 from qrmd.web.request import Handler, Request
 from qrmd.web.xmlrpc import XmlRpc, read_credentials
@@ -73,7 +74,7 @@ async def _serve_metrics(core: Core, rpc: XmlRpc, request: Request) -> None:
     try:
         if not _is_local(request):
             await _check_credentials(core.auth, request)
-        counts = await core.store.read(metrics.count_rows)
+        counts = await core.store.read(count_rows)
         text = metrics.render(metrics.collect(core.store, counts, rpc, request.channel.site))
         request.answer(200, b"text/plain; version=0.0.4; charset=utf-8", text.encode())
     except QrmdError as error:

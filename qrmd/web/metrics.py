@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import qrmd
-from qrmd.states import MACHINES
-from qrmd.store.connection import Db
+from qrmd.store.counts import COUNTED
 from qrmd.store.database import Store
 from qrmd.web.request import Site
 from qrmd.web.xmlrpc import XmlRpc
 
 _BEGAN = time.time()
-_TABLES = {"workflow": "workflows", "host": "hosts", "appliance": "appliances", "resource": "resources",
-           "image": "images", "plugin": "plugins"}  # fmt: skip
+
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -30,19 +28,6 @@ class Metric:
     kind: str
     help: str
     samples: tuple[tuple[Labels, float], ...]
-
-
-def count_rows(db: Db) -> dict[tuple[str, str], int]:
-    """(kind, state) → rows, of every state machine of the core; plus ``("debt", "")`` and ``("event", "")``."""
-    found: dict[tuple[str, str], int] = {}
-    for kind, table in _TABLES.items():
-        states: type = MACHINES[kind][0]
-        found |= {(kind, str(state)): 0 for state in states}  # type: ignore[attr-defined]
-        for row in db.rows(f"SELECT state, count(*) AS n FROM {table} GROUP BY state"):  # noqa: S608 - own names
-            found[kind, row["state"]] = row["n"]
-    found["debt", ""] = db.value("SELECT count(*) FROM steps WHERE state IN ('debt', 'owed')")
-    found["event", ""] = db.value("SELECT coalesce(max(id), 0) FROM events")
-    return found
 
 
 def collect(store: Store, counts: Mapping[tuple[str, str], int], rpc: XmlRpc, site: Site) -> list[Metric]:
@@ -67,7 +52,7 @@ def collect(store: Store, counts: Mapping[tuple[str, str], int], rpc: XmlRpc, si
         _one("qrmd_rpc_faults_total", "counter", "XML-RPC calls answered by a fault.", rpc.faults),
         _one("qrmd_debts", "gauge", "Steps that are retried until they succeed.", counts["debt", ""]),
         _one("qrmd_events_total", "counter", "Events written.", counts["event", ""]),
-        *(_by_state(kind, counts) for kind in _TABLES),
+        *(_by_state(kind, counts) for kind in COUNTED),
     ]
 
 

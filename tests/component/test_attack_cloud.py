@@ -106,10 +106,25 @@ def test_tokens_and_open_requests_of_one_user_are_bounded(attacked: Target) -> N
     assert caught.value.code == 507
 
 
+@pytest.mark.parametrize("verb", ["storage.add", "host.add"])
+def test_what_operators_may_not_add_tells_them_nothing(attacked: Target, verb: str) -> None:
+    """Locations are chosen by who answers for the server; a refusal does not say what is there."""
+    field = {"storage.add": "location", "host.add": "uri"}[verb]
+    operator = attacked.login("operator")
+    told = {
+        (each.code, str(each))
+        for each in (
+            refusal(operator, verb, {"name": "evil", field: place})
+            for place in ("/root", "/root/nope", "qemu:///system")
+        )
+    }
+    assert [code for code, _ in told] == [403]
+
+
 @pytest.mark.parametrize("place", ["/", "/etc", "/etc/cron.d", "/proc", "/usr/lib", "/bin", "/srv/../etc"])
-def test_an_operator_keeps_no_volumes_in_the_system(attacked: Target, tmp_path: Path, place: str) -> None:
+def test_no_volumes_are_kept_in_the_system(attacked: Target, tmp_path: Path, place: str) -> None:
     (tmp_path / "link").symlink_to(place)
     state = str(attacked.daemon.state_dir / "plugins")
     for location in (place, str(tmp_path / "link"), state):
         spec = {"name": "evil", "location": location}
-        assert refusal(attacked.login("operator"), "storage.add", spec).code == 400
+        assert attacked.daemon.fault("storage.add", spec).code == 400

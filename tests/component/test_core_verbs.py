@@ -132,6 +132,12 @@ def test_only_regular_files_become_images_and_kernels(daemon: Daemon, odd: Path)
 
 def test_files_come_from_the_import_directories(odd: Path) -> None:
     assert check_source(str(odd / "good"), (odd,)) == odd / "good"
+    told = set()
+    for place in ("/etc/shadow", "/etc/shadow.nope", "/root", "/root/nope/nope", str(odd / "outside")):
+        with pytest.raises(InvalidInput) as caught:
+            check_source(place, (odd,))
+        told.add(str(caught.value).replace(place, ""))
+    assert len(told) == 1, "what is there outside of them is not told apart from what is not"
     for path in (odd / "outside", odd / "../etc/passwd", Path("/etc/passwd"), odd / "fifo", odd):
         with pytest.raises(InvalidInput):
             check_source(str(path), (odd,))

@@ -26,7 +26,7 @@ def lose_machines(daemon: Daemon) -> None:
     assert daemon.call("appliance.get", "web-1")["resource_id"]
 
 
-@pytest.mark.parametrize("way", ["start", "stop", "remove"])
+@pytest.mark.parametrize("way", ["start", "stop", "restart", "remove"])
 def test_an_appliance_whose_machine_is_gone(tmp_path: Path, way: str) -> None:
     with Daemon(Setting(tmp_path)) as daemon:
         populate(daemon, tmp_path)
@@ -34,8 +34,10 @@ def test_an_appliance_whose_machine_is_gone(tmp_path: Path, way: str) -> None:
         options = {} if way == "start" else {"grace_seconds": 0}
         arguments = ["web-1", "", options] if way == "start" else ["web-1", options]
         daemon.finish(f"appliance.{way}", *arguments)
-        if way == "start":
+        if way in {"start", "restart"}:
             assert state(daemon) == "active"
+            seen = daemon.call("resource.get", daemon.call("appliance.get", "web-1")["resource_id"])
+            assert seen["machine"]["state"] == "running"
             daemon.finish("appliance.stop", "web-1", {"grace_seconds": 0})
         if way != "remove":
             assert state(daemon) == "stopped"

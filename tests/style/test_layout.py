@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,47 @@ def test_hooks_are_called_in_one_place() -> None:
 def test_programs_are_spawned_in_one_place() -> None:
     """Subprocess has a home."""
     assert {relative(path) for path in SOURCES if "subprocess" in imported(path)} <= {"qrmd/process.py"}
+
+
+SQL = re.compile(
+    r"\bSELECT\b|\bINSERT (OR \w+ )?INTO\b|\bUPDATE \w+ SET\b|\bDELETE FROM\b|\b(CREATE|DROP|ALTER) TABLE\b"
+    r"|\bstate (<>|=|IN) ?[('?]"
+)
+QUERIES = {"row", "rows", "value", "execute", "executemany", "execute_many"}
+
+
+def keeps_rows(path: Path) -> bool:
+    """Whether SQL is at home in a file: the store, a plugin's store and migrations, kits that look from outside."""
+    name = relative(path)
+    plugin = re.fullmatch(r"plugins/[^/]+/qrmd_[^/]+/(store(/.+)?\.py|store/.+|migrations\.py)", name)
+    return bool(plugin) or name.startswith(("qrmd/store/", "qrmd/testing/"))
+
+
+def find_sql(path: Path) -> list[str]:
+    """Texts that are SQL, and calls that run some."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, DOCUMENTED)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in documented:
+            found += [f"{node.lineno}: {node.value[:60]}"] if SQL.search(node.value) else []
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in QUERIES:
+            owner = ast.unparse(node.func.value)
+            found += [f"{node.lineno}: {owner}.{node.func.attr}"] if re.search(r"\bdb\b|connection", owner) else []
+    return found
+
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if not keeps_rows(path)], ids=relative)
+def test_sql_lives_in_the_store(path: Path) -> None:
+    """SQL has a home."""
+    assert not find_sql(path)
+
+
+def test_sql_is_found(tmp_path: Path) -> None:
+    """The rule above can fail."""
+    bad = tmp_path / "bad.py"
+    bad.write_text('def f(db, n):\n    """SELECT nothing."""\n    return db.value(f"SELECT {n} FROM hosts")\n')
+    assert len(find_sql(bad)) == 2

@@ -49,7 +49,7 @@ def test_the_portal_from_order_to_account(house: Any) -> None:
     assert "&lt;b&gt;now" in shown
     assert "<b>now" not in shown
     assert "[approve]" not in shown
-    house.done(house.call("cloud.request.approve", 1))
+    house.finish(house.call("cloud.request.approve", 1))
     assert "[stop]" in render(house, found["/servers"], bob, {})
     assert "[deprovision]" in render(house, found["/requests/<int:id>"], bob, {"id": 1})
     assert "cloud-1-1" in render(house, found["/servers/<int:id>/console"], bob, {"id": 1})

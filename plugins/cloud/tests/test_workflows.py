@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ def test_two_servers_from_order_to_nothing_left(house: Any) -> None:
     assert plan["objections"] == []
     ident = house.call("cloud.request.create", {**ORDER, "user": "bob", "quantity": 2, "hostname": "web"})
     workflow = house.call("cloud.request.approve", ident, {"reason": "fine"})
-    assert house.done(workflow)["state"] == "done"
+    assert house.finish(workflow)["state"] == "done"
     found = house.until(ident, "active")
     assert [server["state"] for server in found["servers"]] == ["active", "active"]
     text = house.mail("ready")
@@ -26,11 +27,11 @@ def test_two_servers_from_order_to_nothing_left(house: Any) -> None:
         assert server["hostname"] in text
         assert server["address"] in text
     assert text.count("Password:") == 2
-    journal = house.store.path.read_bytes() + house.store.path.with_name("qrmd.db-wal").read_bytes()
+    journal = house.store.path.read_bytes() + Path(f"{house.store.path}-wal").read_bytes()
     for line in text.splitlines():
         if line.startswith("Password:"):
             assert line.split()[1].encode() not in journal
-    assert house.done(house.call("cloud.request.deprovision", ident))["state"] == "done"
+    assert house.finish(house.call("cloud.request.deprovision", ident))["state"] == "done"
     found = house.until(ident, "done")
     assert found["held"] == "0"
     assert found["billed"] in house.mail("given back")
@@ -42,7 +43,7 @@ def test_two_servers_from_order_to_nothing_left(house: Any) -> None:
 def test_no_room_is_explained_never_billed_and_served_in_order_once_there_is(house: Any) -> None:
     house.furnish(memory_mb=1024)
     first, second, third = (house.call("cloud.request.create", {**ORDER, "user": "bob"}) for _ in range(3))
-    house.done(house.call("cloud.request.approve", first))
+    house.finish(house.call("cloud.request.approve", first))
     for ident in (second, third):
         house.call("cloud.request.approve", ident)
         found = house.until(ident, "no_resource")
@@ -80,7 +81,7 @@ def test_giving_up_while_it_is_provisioned_undoes_all(house: Any, verb: str) -> 
     workflow = house.call("cloud.request.approve", ident)
     assert house.call("cloud.request.get", ident)["state"] == "provisioning"
     house.call(f"cloud.request.{verb}", ident)
-    assert house.done(workflow)["state"] == "undone"
+    assert house.finish(workflow)["state"] == "undone"
     found = house.until(ident, "cancelled")
     assert (found["billed"], found["held"]) == ("0", "0")
     assert house.call("appliance.list") == []
@@ -89,13 +90,13 @@ def test_giving_up_while_it_is_provisioned_undoes_all(house: Any, verb: str) -> 
 def test_a_user_stops_and_starts_and_pays_for_neither_pause(house: Any) -> None:
     house.furnish()
     ident = house.call("cloud.request.create", {**ORDER, "user": "bob"})
-    house.done(house.call("cloud.request.approve", ident))
+    house.finish(house.call("cloud.request.approve", ident))
     (server,) = house.call("cloud.server.list")
     bob = Actor("cloud:bob", Role.CLOUD, house.bob)
-    house.done(house.call("cloud.server.stop", server["id"], actor=bob))
+    house.finish(house.call("cloud.server.stop", server["id"], actor=bob))
     assert house.call("cloud.server.get", server["id"])["state"] == "stopped"
     assert house.call("cloud.account.get", actor=bob)["price_per_hour"] == "0"
-    house.done(house.call("cloud.server.start", server["id"], actor=bob))
+    house.finish(house.call("cloud.server.start", server["id"], actor=bob))
     assert house.call("cloud.server.get", server["id"])["state"] == "active"
     assert house.call("cloud.account.get", actor=bob)["price_per_hour"] != "0"
 
@@ -104,7 +105,7 @@ def test_ccus_that_end_stop_the_servers_and_after_the_grace_they_are_gone(house:
     house.furnish()
     house.call("settings.set", {"cloud.grace_seconds": 0})
     ident = house.call("cloud.request.create", {**ORDER, "user": "bob"})
-    house.done(house.call("cloud.request.approve", ident))
+    house.finish(house.call("cloud.request.approve", ident))
     house.call("cloud.user.set_ccus", "bob", "0.0005")
     house.until(ident, "done")
     assert house.call("cloud.user.get", "bob")["balance"] == "0"

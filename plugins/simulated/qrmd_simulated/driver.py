@@ -40,11 +40,11 @@ class SimulatedDriver:
 
     virtualization_type = "simulated-vm"
 
-    def __init__(self, installation: str, config: Config, directory: Path) -> None:
+    def __init__(self, installation: str, config: Config, directory: Path, faults: Faults | None = None) -> None:
         self.capabilities = VirtualizationCapabilities(blocking=config.blocking, guest_answers=False)
         self.world = World(directory)
         self._installation = installation
-        self._faults = Faults(config.faults, blocking=config.blocking)
+        self._faults = faults or Faults(config.faults, blocking=config.blocking)
         self._lock = threading.RLock()
         self._watches: dict[str, list[tuple[Host, MachineCallback]]] = {}
 

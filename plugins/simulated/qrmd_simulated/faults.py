@@ -22,7 +22,12 @@ VERBS = (
     "resume",
     "find",
     "machines",
+    "usage",
 )
+
+
+LOOK_SECONDS = 0.1
+"""Between two looks at the file by a call that hangs."""
 
 
 class Effect(StrEnum):
@@ -32,7 +37,7 @@ class Effect(StrEnum):
     UNKNOWN = "unknown"  #: done, and reported as cut off
     PAUSE = "pause"  #: done, then paused as by a full disk
     SLOW = "slow"  #: waits first
-    HANG = "hang"  #: waits until the connection is aborted
+    HANG = "hang"  #: waits until the connection is aborted, or the rule taken back
 
 
 @dataclass(slots=True)
@@ -82,9 +87,16 @@ class Faults:
         if rule.effect is Effect.SLOW:
             threading.Event().wait(rule.seconds)
         elif rule.effect is Effect.HANG:
-            self._hanging.setdefault(host, threading.Event()).wait()
-            raise OutcomeUnknown(f"{verb} hung and was cut off", subject=f"host:{host}")
+            self._hang(rule, verb, host)
+            return None
         return rule.effect
+
+    def _hang(self, rule: Rule, verb: str, host: str) -> None:
+        aborted = self._hanging.setdefault(host, threading.Event())
+        while self._path is not None and rule in self._rules:
+            if aborted.wait(LOOK_SECONDS):
+                raise OutcomeUnknown(f"{verb} hung and was cut off", subject=f"host:{host}")
+            self._read(self._path)
 
     def abort(self, host: str) -> None:
         """Let what hangs on this host end."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from qrmd.api import Manifest, Services, StorageDriver, VirtualizationDriver, hookimpl
 from qrmd_simulated.config import Config
 from qrmd_simulated.driver import SimulatedDriver
+from qrmd_simulated.faults import Faults
 from qrmd_simulated.storage import SimulatedStorage
 from qrmd_simulated.volumes import Volumes
 
@@ -27,9 +28,10 @@ class Plugin:
     def __init__(self, services: Services) -> None:
         directory = Path(services.config.directory) if services.config.directory else services.state_dir
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._driver = SimulatedDriver(services.installation, services.config, directory)
+        faults = Faults(services.config.faults, blocking=services.config.blocking)
+        self._driver = SimulatedDriver(services.installation, services.config, directory, faults)
         volumes = Volumes(directory)
-        self._storage = SimulatedStorage(services.installation, volumes, blocking=services.config.blocking)
+        self._storage = SimulatedStorage(services.installation, volumes, faults, blocking=services.config.blocking)
 
     @hookimpl
     def register_virtualization_types(self) -> Sequence[VirtualizationDriver]:

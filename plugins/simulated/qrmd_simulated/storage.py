@@ -19,6 +19,7 @@ from qrmd.api import (
     VolumeFacts,
     names,
 )
+from qrmd_simulated.faults import Faults
 from qrmd_simulated.uri import parse_pool
 from qrmd_simulated.volumes import PAGE, Pages, Volume, Volumes, read_pages
 
@@ -32,15 +33,17 @@ class SimulatedStorage:
 
     Args:
         installation: ours are the volumes with this UUID in their owner tag.
+        faults: to be played.
         blocking: calls are made in threads.
     """
 
     deployment_type = "simulated"
 
-    def __init__(self, installation: str, volumes: Volumes, *, blocking: bool) -> None:
+    def __init__(self, installation: str, volumes: Volumes, faults: Faults | None = None, *, blocking: bool) -> None:
         self.capabilities = StorageCapabilities(thin_clone=True, shared_between_hosts=True, blocking=blocking)
         self._installation = installation
         self._volumes = volumes
+        self._faults = faults or Faults("", blocking=blocking)
         self._lock = threading.Lock()
 
     def check(self, storage: Storage) -> Sequence[str]:
@@ -51,6 +54,7 @@ class SimulatedStorage:
     def usage(self, storage: Storage) -> StorageUsage:
         """What the pages in memory leave of the size in its location."""
         pool = parse_pool(storage.location)
+        self._faults.before("usage", pool.name)
         with self._lock:
             pages = {id(each): len(each) for each in self._contents(pool.name)}
         return StorageUsage(pool.capacity_mb, max(pool.capacity_mb - sum(pages.values()) * PAGE // MIB, 0))
