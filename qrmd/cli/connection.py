@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import select
+import socket
 import ssl
 import xmlrpc.client
 from collections.abc import Iterator
@@ -86,17 +88,26 @@ def _transport(profile: Profile, timeout: float) -> xmlrpc.client.Transport:
 
 
 class _Transport(xmlrpc.client.SafeTransport):
-    """With a time-out."""
+    """With a time-out, and without connections that the server has closed while nobody asked."""
 
     def __init__(self, context: ssl.SSLContext, headers: list[tuple[str, str]], timeout: float) -> None:
         super().__init__(context=context, headers=headers)
         self._timeout = timeout
 
     def make_connection(self, host: Any) -> Any:
-        """The connection, kept."""
+        """The connection, kept; a new one when there is something to read that nobody asked for: its end."""
+        kept = self._connection[1]
+        if kept is not None and kept.sock is not None and _has_something(kept.sock):
+            self.close()
         connection = super().make_connection(host)
         connection.timeout = self._timeout
         return connection
+
+
+def _has_something(sock: socket.socket) -> bool:
+    waiting = select.poll()
+    waiting.register(sock, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _bare(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import xmlrpc.client
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from qrmd.cli.connection import Connection
+from qrmd.cli.profile import Profile
 from qrmd.testing.edge import EdgeServer, basic, edge_server, fault_of
 from qrmd.testing.waiting import wait_until
 
@@ -271,6 +274,18 @@ def test_an_idle_connection_is_closed(server: EdgeServer) -> None:
     with _tls(server) as stream:
         stream.sendall(b"POST /rpc HTTP/1.1\r\n")
         assert stream.recv(1) == b""
+
+
+def test_a_client_that_was_idle_for_long_calls_again(server: EdgeServer) -> None:
+    """TLS clients whose connection was reset meanwhile see an error that ``xmlrpc.client`` does not repeat after."""
+    profile = Profile(f"https://admin:{server.secrets['admin']}@127.0.0.1:{server.port}", ca_file=str(server.ca_file))
+    client = Connection(profile)
+    client.call("qrm.version")
+    transport: Any = client._proxy("transport")
+    watch = select.poll()
+    watch.register(transport._connection[1].sock, select.POLLHUP)
+    wait_until(lambda: watch.poll(0), timeout=90, what="the reset of an idle connection")
+    assert client.call("qrm.version")
 
 
 def test_connections_of_one_address_are_limited(server: EdgeServer) -> None:
