@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place that was looked at. ``fault`` set: it can't be known what is there."""
+    """One place that a plugin looked at. ``fault`` set: it can't be known what of its things is there."""
 
     name: str
+    plugin: str
     found: tuple[Found, ...] = ()
     fault: str = ""
 
@@ -54,69 +55,95 @@ async def look_everywhere(core: Core) -> list[Place]:
     looked: list[Place] = []
     for host in await core.store.read(hosts.all_hosts):
         driver = core.registries.virtualization.get(host.virtualization_type)
-        looked.append(await _look(core, f"host:{host.id}", driver and driver.owned, host, core.installation))
+        looked.append(await _look(core, f"host:{host.id}", CORE, driver and driver.owned, host, core.installation))
     for storage in await core.store.read(places.all_storages):
         keeper = core.registries.deployment.get(storage.deployment_type)
-        looked.append(await _look(core, f"storage:{storage.id}", keeper and keeper.owned, storage, core.installation))
+        place = f"storage:{storage.id}"
+        looked.append(await _look(core, place, CORE, keeper and keeper.owned, storage, core.installation))
     for auditor in core.registries.auditors:
-        looked.extend([await _look(core, place, auditor.owned, place) for place in auditor.places()])
+        looked.extend([await _look(core, each, auditor.plugin, auditor.owned, each) for each in auditor.places()])
     return looked
 
 
-async def _look(core: Core, place: str, function: Any, *args: Any) -> Place:
+async def _look(core: Core, place: str, plugin: str, function: Any, *args: Any) -> Place:
     if function is None:
-        return Place(place, fault="no started plugin serves it")
+        return Place(place, plugin, fault="no started plugin serves it")
     try:
         found: Sequence[Found] = await core.reach.ask(f"{place}:query", function, *args)
     except QrmdError as error:
-        return Place(place, fault=str(error))
+        return Place(place, plugin, fault=str(error))
     except Exception as error:
         log.exception("audit of %s", place)
-        return Place(place, fault=f"{type(error).__name__}: {error}")
-    return Place(place, tuple(found))
+        return Place(place, plugin, fault=f"{type(error).__name__}: {error}")
+    return Place(place, plugin, tuple(found))
 
 
 def compare(
-    looked: Iterable[Place], owned: Sequence[OwnedRow], busy: frozenset[str], ignored: frozenset[tuple[str, str, str]]
+    looked: Sequence[Place],
+    owned: Sequence[OwnedRow],
+    busy: frozenset[str],
+    ignored: frozenset[tuple[str, str, str]],
+    auditing: frozenset[str] = frozenset(),
 ) -> Report:
     """Match by kind, external id and place.
 
     Args:
         busy: subjects with a live workflow: what is missing or over there is on its way.
         ignored: (kind, external id, place) that an admin said to leave alone.
+        auditing: plugins whose auditors look wherever anything of theirs may be.
     """
     report = Report()
-    known = {(row.kind, row.external_id, row.place) for row in owned}
+    known = {_identity(row) for row in owned}
     for place in looked:
-        here = [row for row in owned if row.place == place.name]
+        here = [row for row in owned if (row.place, row.plugin) == (place.name, place.plugin)]
         if place.fault:
-            report.unknown.append(
-                {
-                    "place": place.name,
-                    "fault": place.fault,
-                    "owned": [f"{row.kind} {row.external_id}" for row in here],
-                }
-            )
+            report.unknown.append(_unknown(place.name, place.fault, here))
             continue
-        there = {(each.kind, each.external_id, each.place) for each in place.found}
-        for each in place.found:
-            identity = (each.kind, each.external_id, each.place)
-            if identity not in known and identity not in ignored and each.subject not in busy:
-                report.orphaned.append(each)
-        looked_kinds = {each.kind for each in place.found} | {"domain", "volume"}
-        report.missing.extend(
-            row
-            for row in here
-            if row.kind in looked_kinds
-            and row.kind not in OPTIONAL
-            and (row.kind, row.external_id, row.place) not in there
-            and row.subject not in busy
+        there = {_identity(each) for each in place.found}
+        report.orphaned.extend(
+            each
+            for each in place.found
+            if _identity(each) not in known and _identity(each) not in ignored and each.subject not in busy
         )
+        report.missing.extend(row for row in here if _identity(row) not in there and _should_be(row, busy))
+    _compare_rest(report, looked, owned, busy, auditing)
     return report
 
 
+def _compare_rest(
+    report: Report, looked: Sequence[Place], owned: Sequence[OwnedRow], busy: frozenset[str], auditing: frozenset[str]
+) -> None:
+    """Rows of things at which nobody looked: gone with their place, or nobody is there to look."""
+    seen = {(place.name, place.plugin) for place in looked}
+    rest = [row for row in owned if (row.place, row.plugin) not in seen]
+    report.missing.extend(row for row in rest if row.plugin in auditing and _should_be(row, busy))
+    unlooked = [row for row in rest if row.plugin not in auditing]
+    for place, plugin in sorted({(row.place, row.plugin) for row in unlooked}):
+        here = [row for row in unlooked if (row.place, row.plugin) == (place, plugin)]
+        report.unknown.append(_unknown(place, f"nobody looks there for what plugin {plugin} made", here))
+
+
+def _identity(thing: Found | OwnedRow) -> tuple[str, str, str]:
+    return thing.kind, thing.external_id, thing.place
+
+
+def _should_be(row: OwnedRow, busy: frozenset[str]) -> bool:
+    return row.kind not in OPTIONAL and row.subject not in busy
+
+
+def _unknown(place: str, fault: str, here: Sequence[OwnedRow]) -> dict[str, Any]:
+    return {"place": place, "fault": fault, "owned": [f"{row.kind} {row.external_id}" for row in here]}
+
+
+CORE = "core"
+"""Hosts and storages are looked at for what the core's own steps made there."""
 OPTIONAL = frozenset({"seed", "console"})
 """Parts that a driver may do without."""
+
+
+def looked_by(core: Core, place: str) -> str:
+    """The plugin whose auditor looks at a place; the core for hosts and storages."""
+    return next((each.plugin for each in core.registries.auditors if place in each.places()), CORE)
 
 
 async def remove(core: Core, found: Found) -> None:

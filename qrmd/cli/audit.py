@@ -20,7 +20,7 @@ UNCLEAN = 8
 )
 @click.option("--only", multiple=True, metavar="EXTERNAL-ID", help="Limit the action to this (several times).")
 @click.option("--reason", default="", help="Kept with the events.")
-@click.option("--dry-run", is_flag=True, help="Report only.")
+@click.option("--dry-run", is_flag=True, help="Say what the action would be done to; do nothing.")
 @click.option("-o", "--output", "form", type=click.Choice(output.FORMATS), help="Form of the answer.")
 @click.pass_context
 def leftovers(

@@ -14,7 +14,7 @@ from qrmd.operations.call import Call
 from qrmd.operations.registry import LOOK, verb
 from qrmd.operations.schema import Options
 from qrmd.settings import one_of
-from qrmd.store import audit
+from qrmd.store import audit, keys
 from qrmd.store.audit import OwnedRow
 from qrmd.store.connection import Db
 
@@ -40,18 +40,25 @@ _OPTIONS = AuditOptions()
 async def audit_leftovers(call: Call, options: AuditOptions = _OPTIONS) -> dict[str, Any]:
     """Compare what carries our tag outside with our rows: orphaned, missing, and places that can't be looked at.
 
-    ``clean`` is true when there is none of these. The actions ``remove``, ``adopt`` and ``ignore`` need an operator.
+    ``clean`` is true when there is none of these. The actions ``remove``, ``adopt`` and ``ignore`` need an operator;
+    ``acted`` says what was done, of a dry run what would be.
     """
     if options.action != "report" and call.actor.role not in {Role.ADMINISTRATOR, Role.OPERATOR}:
         raise Forbidden(f"the role {call.actor.role} may only look", subject=call.actor.name)
     if options.action == "ignore" and not options.reason:
         raise InvalidInput("ignoring needs a reason", hint="options.reason")
+    if options.action == "report":
+        return {**_shown(await _report(call)), "acted": []}
+    if options.key and not options.dry_run:
+        known = await call.read(keys.find, call.actor.name, call.verb, options.key)
+        if known is not None:
+            return dict(known)
     report = await _report(call)
-    acted: list[dict[str, Any]] = []
-    if options.action != "report" and not options.dry_run:
-        acted = await _act(call, report, options)
-        report = await _report(call)
-    return {**_shown(report), "acted": acted}
+    acted = _rehearsed(report, options) if options.dry_run else await _act(call, report, options)
+    answer = {**_shown(report if options.dry_run else await _report(call)), "acted": acted}
+    if options.key and not options.dry_run:
+        await call.core.store.write(keys.keep, call.actor.name, call.verb, options.key, answer)
+    return answer
 
 
 async def _report(call: Call) -> Report:
@@ -60,7 +67,8 @@ async def _report(call: Call) -> Report:
     after_owned, after_busy, _ = await call.read(_rows)
     settled = [row for row in owned if row in after_owned]
     both = {(row.kind, row.external_id, row.place): row for row in (*owned, *after_owned)}
-    report = leftovers.compare(looked, list(both.values()), busy | after_busy, ignored)
+    auditing = frozenset(each.plugin for each in call.core.registries.auditors)
+    report = leftovers.compare(looked, list(both.values()), busy | after_busy, ignored, auditing)
     report.missing[:] = [row for row in report.missing if row in settled]
     report.drift.extend(await call.core.store.write(call.core.capacity.differences_now))
     return report
@@ -70,14 +78,26 @@ def _rows(db: Db) -> tuple[list[OwnedRow], frozenset[str], frozenset[tuple[str, 
     return audit.owned(db), audit.busy_subjects(db), audit.ignored(db)
 
 
+def _chosen(report: Report, options: AuditOptions) -> tuple[list[Found], list[OwnedRow]]:
+    """Orphans, and rows of missing things, that an action is about."""
+    orphans = [each for each in report.orphaned if not options.only or each.external_id in options.only]
+    missing = report.missing if options.action == "remove" else []
+    return orphans, [each for each in missing if not options.only or each.external_id in options.only]
+
+
+def _rehearsed(report: Report, options: AuditOptions) -> list[dict[str, Any]]:
+    orphans, missing = _chosen(report, options)
+    would = [{"place": each.place, "external_id": each.external_id, "would": options.action} for each in orphans]
+    rows = [{"place": each.place, "external_id": each.external_id, "would": "forget the row"} for each in missing]
+    return would + rows
+
+
 async def _act(call: Call, report: Report, options: AuditOptions) -> list[dict[str, Any]]:
-    chosen = [found for found in report.orphaned if not options.only or found.external_id in options.only]
-    acted = [await _act_on(call, found, options) for found in chosen]
-    if options.action == "remove":
-        for row in report.missing:
-            if not options.only or row.external_id in options.only:
-                await _forget(call, row.kind, row.external_id, row.place, options.reason)
-                acted.append({"place": row.place, "external_id": row.external_id, "done": "row forgotten"})
+    orphans, missing = _chosen(report, options)
+    acted = [await _act_on(call, found, options) for found in orphans]
+    for row in missing:
+        await _forget(call, row.kind, row.external_id, row.place, options.reason)
+        acted.append({"place": row.place, "external_id": row.external_id, "done": "row forgotten"})
     return acted
 
 
@@ -102,9 +122,8 @@ async def _act_on(call: Call, found: Found, options: AuditOptions) -> dict[str, 
 async def _adopt(call: Call, found: Found, reason: str) -> None:
     if not await call.read(audit.exists, found.subject):
         raise InvalidInput(f"its tag names {found.subject or 'nobody'}, which does not exist", hint="remove it instead")
-    await call.core.store.write(
-        audit.adopt, found.kind, found.external_id, found.place, found.subject, call.actor.name, reason
-    )
+    plugin = leftovers.looked_by(call.core, found.place)
+    await call.core.store.write(audit.adopt, found, plugin, call.actor.name, reason)
 
 
 async def _forget(call: Call, kind: str, external_id: str, place: str, reason: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qrmd import events
 from qrmd.clock import now_us
+from qrmd.drivers import Found
 from qrmd.model import Severity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import load
@@ -68,14 +69,18 @@ def ignore(db: Transaction, kind: str, external_id: str, place: str, actor: str,
     _note(db, "audit.ignored", kind, external_id, place, actor, reason)
 
 
-def adopt(db: Transaction, kind: str, external_id: str, place: str, subject: str, actor: str, reason: str) -> None:
-    """Say that a thing belongs to an object of ours; its removal takes it along."""
+def adopt(db: Transaction, found: Found, plugin: str, actor: str, reason: str) -> None:
+    """Say that a thing belongs to the object that its tag names; its removal takes it along.
+
+    Args:
+        plugin: that answers for it.
+    """
     db.execute(
-        "INSERT INTO owned (subject, plugin, kind, external_id, place, workflow_id) VALUES (?, 'core', ?, ?, ?, 0)"
+        "INSERT INTO owned (subject, plugin, kind, external_id, place, workflow_id) VALUES (?, ?, ?, ?, ?, 0)"
         " ON CONFLICT (kind, external_id, place) DO NOTHING",
-        (subject, kind, external_id, place),
+        (found.subject, plugin, found.kind, found.external_id, found.place),
     )
-    _note(db, "audit.adopted", kind, external_id, place, actor, reason)
+    _note(db, "audit.adopted", found.kind, found.external_id, found.place, actor, reason)
 
 
 def forget(db: Transaction, kind: str, external_id: str, place: str, actor: str, reason: str) -> None:

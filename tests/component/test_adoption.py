@@ -233,6 +233,12 @@ def test_disabling_asks_whether_to_withdraw_or_to_leave(daemon: Daemon, outside:
     assert daemon.call("plugin.disable", "beacon", {"leave": True, "key": "k"}) == left
     assert daemon.call("plugin.get", "beacon")["state"] == "installed"
     assert len(lights(outside)) == 2
+    (unknown,) = daemon.call("audit.leftovers")["unknown"]
+    assert unknown == {
+        "place": "sky",
+        "fault": "nobody looks there for what plugin beacon made",
+        "owned": ["light light-web-1", "light light-web-2"],
+    }
 
     daemon.call("plugin.enable", "beacon")
     assert daemon.call("plugin.start", "beacon")["lacking"] == {}, "what was left is still its own"
