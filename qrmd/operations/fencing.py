@@ -39,6 +39,8 @@ async def host_declare_fenced(call: Call, host: Ref, options: Options = _OPTIONS
         answer = await call.change(options, _declare, call, found.id, silence, options.reason)
         if options.dry_run:
             return answer
+    elif options.dry_run:
+        return {"dry_run": True, "result": await call.read(_waiting, found.id)}
     return {"state": HostState.FENCED.value, "workflows": await _go_on(call, f"host:{found.id}", options)}
 
 
@@ -85,6 +87,11 @@ async def _go_on(call: Call, place: str, options: Options) -> list[int]:
         except Conflict:
             continue  # somebody was faster
     return sorted({*stuck, *await call.read(fences.waiting_at, place)})
+
+
+def _waiting(db: Db, ident: int) -> dict[str, Any]:
+    stuck, waiting = fences.stuck_at(db, f"host:{ident}"), fences.waiting_at(db, f"host:{ident}")
+    return {"state": HostState.FENCED.value, "workflows": sorted({*stuck, *waiting})}
 
 
 @verb("host.admit", roles=OPERATE, changes=True)

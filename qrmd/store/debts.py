@@ -11,7 +11,7 @@ from qrmd.model import Severity
 from qrmd.states import StepState
 from qrmd.store import secrets
 from qrmd.store.connection import Transaction
-from qrmd.store.journal import done, failed
+from qrmd.store.journal import done, failed, is_unpaid
 from qrmd.store.transitions import state_of, transition
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 
@@ -33,6 +33,11 @@ def make(db: Transaction, live: LiveWorkflow, step: LiveStep, fault: Mapping[str
 def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
     """A debt is paid; with the last one the workflow's secrets go, and a subject that waited for it arrives."""
     done(db, step, {})
+    arrive(db, live)
+
+
+def arrive(db: Transaction, live: LiveWorkflow) -> None:
+    """After a payment: when it was the last one, a subject that waited for it is there."""
     journey, kind = live.kind.journey, live.kind.subject_kind
     if not settle(db, live.id, live.subject, "workflow.debts_paid") or journey.owing is None or journey.done is None:
         return
@@ -42,8 +47,7 @@ def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
 
 def settle(db: Transaction, workflow_id: int, subject: str, event: str) -> bool:
     """Forget the secrets of a workflow that owes nothing any more; whether that is so."""
-    unpaid = "SELECT 1 FROM steps WHERE workflow_id = ? AND state IN ('debt', 'owed') LIMIT 1"
-    if db.value(unpaid, (workflow_id,)) is not None:
+    if is_unpaid(db, workflow_id):
         return False
     secrets.forget(db, workflow_id)
     events.append(db, event, subject, workflow_id=workflow_id)

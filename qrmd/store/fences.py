@@ -63,11 +63,11 @@ def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
         done(db, step, {})
     else:
         undone(db, step)
-    if live.state not in UNENDED:
-        debts.settle(db, live.id, live.subject, "workflow.debts_paid")
+    if state_of(db, "workflow", live.id) in ENDED:  # it may have ended since it was loaded
+        debts.arrive(db, live)
 
 
-UNENDED = frozenset({"planning", "running", "undoing", "stuck"})
+ENDED = frozenset({"done", "undone", "abandoned"})
 
 
 def require_paid(db: Db, place: str) -> None:

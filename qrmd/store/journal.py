@@ -138,8 +138,7 @@ def finish(db: Transaction, live: LiveWorkflow) -> None:
         raise CancelAsked
     save_carried(db, live)
     live.kind.complete(db, live.subject_id, live.arguments, live.id)
-    owes = any(each.state in UNPAID for each in live.steps)
-    arrived = (live.kind.journey.owing if owes else None) or live.kind.journey.done
+    arrived = (live.kind.journey.owing if _owes(db, live) else None) or live.kind.journey.done
     _arrive(db, live, arrived, live.kind.done_event)
     _end(db, live, WorkflowState.DONE)
 
@@ -177,8 +176,19 @@ def _arrive(db: Transaction, live: LiveWorkflow, state: str | None, event: str) 
 
 def _end(db: Transaction, live: LiveWorkflow, state: WorkflowState) -> None:
     move(db, "workflow", live.id, state, likely=live.state, also={"ended_at": now_us()})
-    if not any(each.state in UNPAID for each in live.steps):
+    if not _owes(db, live):
         secrets.forget(db, live.id)
+
+
+def _owes(db: Transaction, live: LiveWorkflow) -> bool:
+    """Whether a step is unpaid. What memory takes for owed may have been paid meanwhile, when its host came back."""
+    return any(each.state in UNPAID for each in live.steps) and is_unpaid(db, live.id)
+
+
+def is_unpaid(db: Transaction, workflow_id: int) -> bool:
+    """Whether a workflow has a step that may still need its secrets."""
+    unpaid = "SELECT 1 FROM steps WHERE workflow_id = ? AND state IN ('debt', 'owed') LIMIT 1"
+    return db.value(unpaid, (workflow_id,)) is not None
 
 
 # ------------------------------------------------------------ a human's turn
@@ -273,7 +283,7 @@ def abandon(db: Transaction, live: LiveWorkflow, actor: str, reason: str) -> Non
         data={"subject": live.subject},
     )
     db.execute("UPDATE workflows SET ended_at = ? WHERE id = ?", (now_us(), live.id))
-    if not any(each.state in UNPAID for each in live.steps):
+    if not _owes(db, live):
         secrets.forget(db, live.id)
 
 

@@ -31,6 +31,7 @@ EDGES = frozenset(
         ("off", "going_on"), ("going_on", "on"), ("going_on", "off"), ("going_on", "broken"),
         ("on", "going_off"), ("going_off", "off"), ("going_off", "broken"),
         ("broken", "going_on"), ("broken", "going_off"), ("broken", "off"), ("broken", "on"),
+        ("going_off", "owing"), ("owing", "off"),
     }
 )  # fmt: skip
 QUICK = Pacing(
@@ -237,10 +238,11 @@ def _step(view: dict[str, Any], given: Mapping[str, Any]) -> Step:
         on_failure=OnFailure(given.get("on_failure", "undo")),
         owns=tuple(Owned("thing", f"{view['id']}-{each}", "place:1") for each in given.get("owns", ())),
         disowns=tuple(Owned("thing", f"{view['id']}-{each}", "place:1") for each in given.get("disowns", ())),
+        place=given.get("place", ""),
     )
 
 
-_OF_STEP = {"action", "phase", "provides", "needs", "on_failure", "owns", "disowns"}
+_OF_STEP = {"action", "phase", "provides", "needs", "on_failure", "owns", "disowns", "place"}
 
 
 def _hold(db: Transaction, ident: int, arguments: Mapping[str, Any], workflow: int) -> None:
@@ -260,7 +262,7 @@ def _complete(db: Transaction, ident: int, arguments: Mapping[str, Any], _workfl
 
 
 def kinds() -> list[WorkflowKind]:
-    """``thing.on`` compensates, ``thing.off`` goes one way and takes over."""
+    """``thing.on`` compensates, ``thing.off`` goes one way and takes over, ``thing.clear`` arrives when all is paid."""
     return [
         WorkflowKind(
             "thing.on", "thing", Journey(("off", "broken"), "going_on", "on", "off", "broken"), _view, _plan,
@@ -269,5 +271,9 @@ def kinds() -> list[WorkflowKind]:
         WorkflowKind(
             "thing.off", "thing", Journey(("on", "broken"), "going_off", "off", None, "broken"), _view, _plan,
             complete=_release, compensates=False, mirrored=True, takes_over=("thing.on",),
+        ),
+        WorkflowKind(
+            "thing.clear", "thing", Journey(("on",), "going_off", "off", None, "broken", owing="owing"), _view, _plan,
+            compensates=False, mirrored=True,
         ),
     ]  # fmt: skip

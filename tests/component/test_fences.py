@@ -128,6 +128,16 @@ def test_a_stuck_undo_is_retried_by_the_declaration(daemon: Daemon, faults: Path
     assert daemon.wait(workflow, 60)["state"] == "undone"
 
 
+def test_a_dry_run_of_a_second_declaration_retries_nothing(daemon: Daemon, faults: Path) -> None:
+    daemon.call("host.maintenance", "node-2")
+    break_verbs(faults, *ALL)
+    daemon.call("host.declare_fenced", "node-1", SURE)
+    before = daemon.call("event.list", {"order": "-id", "limit": 1})
+    would = daemon.call("host.declare_fenced", "node-1", {**SURE, "dry_run": True})
+    assert would == {"dry_run": True, "result": {"state": "fenced", "workflows": []}}
+    assert daemon.call("event.list", {"order": "-id", "limit": 1}) == before
+
+
 def test_a_host_that_answers_is_not_declared_off(daemon: Daemon) -> None:
     refused = daemon.fault("host.declare_fenced", "node-1", SURE)
     assert "answers" in str(refused)
