@@ -217,12 +217,11 @@ HOST_EDGES = (
     Edge(H.UNREACHABLE, H.MAINTENANCE, "host.maintenance on"),
     Edge(H.UNREACHABLE, H.FENCED, "host.declare_fenced: proven off"),
     Edge(H.FENCED, H.UP, "host.admit: what was owed there is done"),
-    Edge(H.FENCED, H.UNREACHABLE, "proof withdrawn"),
     Edge(H.NEW, H.REMOVED, "host.remove"),
     Edge(H.UP, H.REMOVED, "host.remove"),
     Edge(H.MAINTENANCE, H.REMOVED, "host.remove"),
     Edge(H.UNREACHABLE, H.REMOVED, "host.remove"),
-    Edge(H.FENCED, H.REMOVED, "host.remove"),
+    Edge(H.FENCED, H.REMOVED, "host.scrap"),
 )
 
 WORKFLOW_EDGES = (

@@ -105,6 +105,12 @@ async def host_remove(call: Call, host: Ref, options: Options = _OPTIONS) -> Any
 
 def _remove(db: Transaction, call: Call, ref: int | str, reason: str) -> bool:
     found = hosts.find(db, ref)
+    if found.state is HostState.FENCED:
+        raise Conflict(
+            "it is fenced",
+            subject=f"host:{found.id}",
+            hint="host.scrap it, which writes off what is owed there; or host.admit it",
+        )
     claims.require_free(db, f"host:{found.id}")
     hosts.check_unused(db, found)
     transition(db, "host", found.id, HostState.REMOVED, actor=call.actor.name, reason=reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qrmd.states import MACHINES
 from qrmd.store.connection import Db
+from qrmd.store.debts import UNPAID_STEPS
 
 COUNTED = {
     "workflow": "workflows",
@@ -23,6 +24,6 @@ def count_rows(db: Db) -> dict[tuple[str, str], int]:
         found |= {(kind, str(state)): 0 for state in states}  # type: ignore[attr-defined]
         for row in db.rows(f"SELECT state, count(*) AS n FROM {table} GROUP BY state"):  # noqa: S608 - own names
             found[kind, row["state"]] = row["n"]
-    found["debt", ""] = db.value("SELECT count(*) FROM steps WHERE state IN ('debt', 'owed')")
+    found["debt", ""] = db.value(f"SELECT count(*) FROM ({UNPAID_STEPS})")  # noqa: S608 - our own text
     found["event", ""] = db.value("SELECT coalesce(max(id), 0) FROM events")
     return found

@@ -15,6 +15,9 @@ from qrmd.store.journal import done, failed, is_unpaid
 from qrmd.store.transitions import state_of, transition
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 
+UNPAID_STEPS = "SELECT id FROM steps WHERE state = 'debt' UNION ALL SELECT id FROM steps WHERE state = 'owed'"
+"""Ids of steps that are owed. Each half has an index of its own; together in one condition they would have none."""
+
 
 def make(db: Transaction, live: LiveWorkflow, step: LiveStep, fault: Mapping[str, Any], wake_at: int) -> None:
     """A step that may come later has failed: it stays visible and is retried."""

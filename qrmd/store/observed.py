@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from qrmd.clock import now_us
 from qrmd.model import Severity
-from qrmd.states import HostState
+from qrmd.states import ApplianceState, HostState
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.transitions import state_of, transition
@@ -57,6 +57,8 @@ def note_machines(db: Transaction, changes: Sequence[Change]) -> None:
         subject = f"appliance:{change.appliance_id}"
         if live_on(db, subject) or state_of(db, "appliance", change.appliance_id) != change.source:
             continue
+        if change.target != ApplianceState.ERROR and _is_on_fenced_host(db, change.appliance_id):
+            continue
         transition(
             db,
             "appliance",
@@ -66,6 +68,12 @@ def note_machines(db: Transaction, changes: Sequence[Change]) -> None:
             reason=change.reason,
             severity=Severity.INFO if change.target == "active" else Severity.ERROR,
         )
+
+
+def _is_on_fenced_host(db: Db, appliance_id: int) -> bool:
+    """What it shows proves nothing, an answer that was on its way when it was fenced neither."""
+    sql = "SELECT h.state FROM appliances a JOIN hosts h ON h.id = a.host_id WHERE a.id = ?"
+    return bool(db.value(sql, (appliance_id,)) == HostState.FENCED)
 
 
 def _event(change: Change) -> str:

@@ -50,7 +50,7 @@ def collect(store: Store, counts: Mapping[tuple[str, str], int], rpc: XmlRpc, si
         _one("qrmd_http_connections", "gauge", "Open connections of the admin port.", len(site.channels)),
         _one("qrmd_rpc_calls_total", "counter", "XML-RPC calls.", rpc.calls),
         _one("qrmd_rpc_faults_total", "counter", "XML-RPC calls answered by a fault.", rpc.faults),
-        _one("qrmd_debts", "gauge", "Steps that are retried until they succeed.", counts["debt", ""]),
+        _one("qrmd_debts", "gauge", "Steps that are still owed.", counts["debt", ""]),
         _one("qrmd_events_total", "counter", "Events written.", counts["event", ""]),
         *(_by_state(kind, counts) for kind in COUNTED),
     ]

@@ -73,6 +73,14 @@ class Place:
 
         self.loop.run(write())
 
+    def change(self, statement: str) -> None:
+        """As other parts of the daemon write meanwhile."""
+
+        async def write() -> None:
+            await self.store.write(execute, statement)
+
+        self.loop.run(write())
+
     def state(self, ident: int) -> str:
         async def look() -> str:
             return str(await self.store.read(state_of, ident))
@@ -128,6 +136,10 @@ def add_active(db: Transaction, ident: int, uuid: str) -> None:
     )
 
 
+def execute(db: Transaction, statement: str) -> None:
+    db.execute(statement)
+
+
 def state_of(db: Db, ident: int) -> str:
     return str(db.value("SELECT state FROM appliances WHERE id = ?", (ident,)))
 
@@ -155,3 +167,15 @@ def test_a_machine_that_was_gone_at_the_look_is_missed(place: Place) -> None:
     place.driver.undefine(HOST, uuid)
     place.end_poll(place.begin_poll())
     assert place.state(1) == "error"
+
+
+def test_what_a_host_showed_before_it_was_fenced_revives_nothing(place: Place) -> None:
+    place.write_active(1, place.run_machine(1))
+    place.change("UPDATE appliances SET state = 'error'")
+    polled = place.begin_poll()
+    place.change("UPDATE hosts SET state = 'fenced'")
+    place.end_poll(polled)
+    assert place.state(1) == "error"
+    place.change("UPDATE hosts SET state = 'up'")
+    place.end_poll(place.begin_poll())
+    assert place.state(1) == "active"

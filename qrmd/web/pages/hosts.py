@@ -25,7 +25,7 @@ DEEDS = (
          hint="Only when you are certain that it is off: you have pulled its plug. Say how you know."),
     Deed("admit", "host.admit", "Admit it again", plans=True,
          hint="What is owed there is done first; then it takes machines again."),
-    Deed("scrap", "host.scrap", "Scrap it", states=frozenset({"fenced"}), plans=True, danger=True, to="/hosts",
+    Deed("scrap", "host.scrap", "Scrap it", plans=True, danger=True, to="/hosts",
          hint="It never comes back: what is owed there and what we had there is written off."),
     Deed("remove", "host.remove", "Remove", danger=True, to="/hosts", hint="Nothing is changed on the host."),
 )  # fmt: skip
