@@ -5,13 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
@@ -57,8 +55,8 @@ from qrmd.timers import Timers
 from qrmd.watchdog import Watchdog
 from qrmd.web.health import handlers, liveness
 from qrmd.web.request import Bounded, Limits, Site, secured
-from qrmd.web.site import WebSite, build_sites
 from qrmd.web.tls import Certificate, ensure_certificate, load_certificate, make_context
+from qrmd.web.tree import Pages
 from qrmd.web.xmlrpc import XmlRpc
 from qrmd.workflow.engine import Engine
 from qrmd.workflow.parts import Parts
@@ -207,6 +205,7 @@ def _spare_collections() -> None:
     """What is there now stays for good: the collector needs not look at it each time, nor every 700 objects."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 class Daemon:
@@ -223,7 +222,7 @@ class Daemon:
             lambda: self.core.hooks.culprit,
         )
         self._ports: list[Any] = []
-        self._sites: tuple[WebSite, ...] = ()
+        self._sites: tuple[Pages, ...] = ()
 
     async def start(self) -> None:
         """Plugins, what a crash left, then the doors are opened."""
@@ -254,11 +253,13 @@ class Daemon:
         passed = inherited()
         limits = Limits(body=config.limits.body_bytes)
         rpc = XmlRpc(self.core)
-        self._sites = build_sites(self.core, reactor)
-        admin_tree, portal_tree = (each.tree() for each in self._sites)
+        self._sites = admin_pages, portal_pages = (
+            Pages(self.core, "admin", reactor),
+            Pages(self.core, "portal", reactor),
+        )
         context = make_context(certificate)
-        admin = Site(admin_tree, reactor, direct=handlers(self.core, rpc), limits=limits)
-        portal = Site(portal_tree, reactor, limits=limits)
+        admin = Site(admin_pages, reactor, direct=handlers(self.core, rpc), limits=limits)
+        portal = Site(portal_pages, reactor, limits=limits)
         boot = Site(Resource(), reactor, direct=liveness(), limits=limits)
         self._open(config.listen.admin, "admin", secured(admin, context), passed)
         self._open(config.listen.portal, "portal", secured(portal, context), passed)
@@ -342,25 +343,3 @@ def run(config_path: Path) -> int:
     reactor.suggestThreadPoolSize(4)
     reactor.run()
     return status
-
-
-@click.command()
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=configuration.DEFAULT_PATH,
-    show_default=True,
-    help="the daemon's TOML file; plugins.d/ lies beside it",
-)
-def main(config_path: Path) -> None:
-    """Run the data-centre management daemon in the foreground."""
-    try:
-        sys.exit(run(config_path))
-    except QrmdError as error:
-        click.echo(f"qrmd: {error}", err=True)
-        sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from typing import Any
-
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from qrmd.errors import InvalidInput, StepFailed
 from qrmd.names import check_mail
@@ -21,16 +19,11 @@ from qrmd.store.database import Store
 from qrmd.vault import Vault
 from qrmd.workflow.action import Context, Done, Outcome
 
+if TYPE_CHECKING:
+    import jinja2
+
 TIMEOUT = 20.0
 SECRET, SLOT = "$secret", "$slot"
-
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    autoescape=False,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ class SendMail:
         """Compose and hand over."""
         server = await self._mailer.server()
         variables = resolve(args.get("variables", {}), ctx.secret, ctx.slots)
-        text = _ENVIRONMENT.from_string(args["template"]).render(variables)
+        text = _environment().from_string(args["template"]).render(variables)
         message = compose(
             server.sender,
             args["to"],
@@ -166,3 +159,17 @@ def _refused(server: Server, code: int, reply: bytes | str) -> None:
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     kind = InvalidInput if 500 <= code < 600 and code not in {530, 535} else StepFailed
     raise kind(f"the mail server says {code} {text[:200]}", subject=f"{server.host}:{server.port}")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    from jinja2 import StrictUndefined  # noqa: PLC0415 - a start need not wait for what the first mail takes
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )

@@ -110,7 +110,7 @@ class Daemon:
     def spawn(self, wrap: Sequence[str] = ()) -> None:
         """Start it without waiting."""
         pairs = [f"{name}={each.fileno()}" for name, each in self._sockets.items()]
-        program = module_argv("qrmd.daemon", "--config", str(self.setting.directory / "qrmd.toml"))
+        program = module_argv("qrmd", "--config", str(self.setting.directory / "qrmd.toml"))
         line = [*wrap, *module_argv("qrmd.testing.launcher", *pairs, "--", *program)]
         if self.setting.access is not None:
             line = exec_argv(self.setting.access, line)

@@ -12,7 +12,7 @@ from qrmd.names import check_confirmed
 from qrmd.operations import signature
 from qrmd.operations.call import Call
 from qrmd.states import MACHINES
-from qrmd.web.render import show_label
+from qrmd.web.labels import show_label
 
 Given = Mapping[str, Any]
 Act = Callable[[Call, Given], Awaitable[str | Mapping[str, Any]]]

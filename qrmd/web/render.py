@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from qrmd.clock import SECOND, from_iso, now_us
+from qrmd.web.labels import show_label
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,8 +27,6 @@ _TONES = {
 TONES = {state: tone for tone, states in _TONES.items() for state in states.split()}
 _LINKS = {"appliance": "/appliances", "host": "/hosts", "resource": "/resources", "image": "/images",
           "storage": "/storages", "network": "/networks", "workflow": "/workflows"}  # fmt: skip
-_WORDS = {"cpu": "CPU", "cpus": "CPUs", "uri": "URI", "ssh": "SSH", "dns": "DNS", "cidr": "CIDR", "uuid": "UUID",
-          "sha256": "SHA-256", "id": "id"}  # fmt: skip
 _SPANS = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -132,13 +131,6 @@ def show_badge(state: str, text: str = "") -> Markup:
     """A state as a coloured word; the word alone says it too."""
     tone = TONES.get(state, "plain")
     return Markup('<span class="badge {}">{}</span>').format(tone, text or state.replace("_", " "))
-
-
-def show_label(name: str) -> str:
-    """A field's name for people: ``memory_mb`` is ``Memory (MiB)``."""
-    first, *others = name.replace("_mb", " (MiB)").split("_")
-    words = [_WORDS.get(first, first[:1].upper() + first[1:]), *(_WORDS.get(each, each) for each in others)]
-    return " ".join(words)
 
 
 def show_prose(text: str) -> Markup:

@@ -256,11 +256,6 @@ class WebSite:
         return not self.sessions.is_over(session) and await is_unchanged(session, self.core.auth)
 
 
-def build_sites(core: Core, reactor: Any) -> tuple[WebSite, WebSite]:
-    """The admin site and the portal."""
-    return WebSite(core, "admin", reactor), WebSite(core, "portal", reactor)
-
-
 def read_query_safely(request: Request) -> dict[str, Any]:
     """The query, empty when it can't be read."""
     try:

@@ -29,8 +29,9 @@ def ask(module: str, options: Mapping[str, Any], timeout: float = 1800.0) -> Any
 
 
 def environment() -> dict[str, str]:
-    """Of a child: this tree can be imported."""
+    """Of a child: this tree can be imported, and bytecode is kept as an installation has it."""
     found = dict(module_environment())
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
     found["PYTHONPATH"] = f"{ROOT}:{found.get('PYTHONPATH', '')}"
     return found
 

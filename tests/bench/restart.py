@@ -33,6 +33,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     """The daemon that is killed had its work from inside; the one that starts is the real program."""
     active = ACTIVE // 10 if quick else ACTIVE
     with workplace() as directory:
+        _cold(directory / "warm")  # writes the bytecode that an installation has
         seconds, used = _cold(directory / "cold")
         yield Figure("restart", "cold start, nothing there", seconds, "s", note="from the program's start to an answer")
         yield Figure("restart", "cold start, nothing there: processor", used, "s")
@@ -77,7 +78,7 @@ def _start(directory: Path, credentials: str, began: float) -> tuple[float, Proc
     """Start the daemon on this state; seconds from ``began`` to its first answer."""
     port = _free_port()
     config = write_config(directory, f"127.0.0.1:{port}")
-    daemon = spawn(module_argv("qrmd.daemon", "--config", str(config)), log=directory / "daemon.log", env=environment())
+    daemon = spawn(module_argv("qrmd", "--config", str(config)), log=directory / "daemon.log", env=environment())
     authority = directory / "state/tls/tls.crt"
     wait_until(lambda: _answers(authority, port, credentials, daemon), timeout=60, interval=0.005, what="an answer")
     return time.monotonic() - began, daemon

@@ -51,7 +51,7 @@ def running(site: Path, directory: Path) -> Iterator[tuple[WebClient, str]]:
     environment = {**os.environ, "PYTHONPATH": str(site)}
     where = [sys.executable, "-c", "import qrmd; print(qrmd.__file__)"]
     assert run(where, timeout=60, env=environment, cwd=directory).stdout.startswith(str(site))
-    line = [sys.executable, "-m", "qrmd.daemon", "--config", str(config)]
+    line = [sys.executable, "-m", "qrmd", "--config", str(config)]
     daemon = spawn(line, log=log, env=environment, cwd=directory)
     try:
 

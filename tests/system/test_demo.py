@@ -224,4 +224,4 @@ def find_daemon(demo_pid: int) -> int:
     """The daemon is a child of the demo, of whichever of its threads."""
     tasks = Path(f"/proc/{demo_pid}/task").glob("*/children")
     pids = [int(each) for path in tasks for each in path.read_text().split()]
-    return next(pid for pid in pids if b"qrmd.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(pid for pid in pids if b"\0qrmd\0--config" in Path(f"/proc/{pid}/cmdline").read_bytes())

@@ -19,6 +19,7 @@ from qrmd.hooks.registered import Page
 from qrmd.model import Actor, Role
 from qrmd.states import APPLIANCE_EDGES
 from qrmd.web import csrf, deeds, render, routing
+from qrmd.web.labels import show_label
 from qrmd.web.live import MOST_WAITING, Stream
 from qrmd.web.request import Request
 from qrmd.web.sessions import IN_TOTAL, PER_ACCOUNT, Session, Sessions
@@ -116,7 +117,7 @@ def test_times_are_relative(ago: int, expected: str) -> None:
     ("name", "expected"), [("memory_mb", "Memory (MiB)"), ("ssh_keys", "SSH keys"), ("uri", "URI"), ("name", "Name")]
 )
 def test_labels(name: str, expected: str) -> None:
-    assert render.show_label(name) == expected
+    assert show_label(name) == expected
 
 
 # ------------------------------------------------------------ what is possible

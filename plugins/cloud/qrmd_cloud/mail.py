@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
+if TYPE_CHECKING:
+    import jinja2
 
 SECRET = "$secret"  # noqa: S105 - the mark of a reference
 SLOT = "$slot"
-
-_ENVIRONMENT = jinja2.Environment(
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    autoescape=False,  # noqa: S701 - plain text
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ def slot(name: str) -> dict[str, str]:
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
     """Fill in a template; a variable that is missing is an error."""
-    return _ENVIRONMENT.from_string(template).render(variables)
+    return _environment().from_string(template).render(variables)
 
 
 def arguments(template: Template, recipient: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,3 +56,16 @@ def arguments(template: Template, recipient: str, variables: Mapping[str, Any]) 
         "template": template.text,
         "variables": dict(variables),
     }
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2  # noqa: PLC0415 - a start need not wait for what the first mail takes
+
+    return jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - plain text
+    )

@@ -96,7 +96,7 @@ class Service:
     def _spawn(self, saying: int) -> Process:
         doors = self._doors.descriptors
         pairs = [f"{name}={number}" for name, number in doors.items()]
-        program = module_argv("qrmd.daemon", "--config", str(self.directory / "qrmd.toml"))
+        program = module_argv("qrmd", "--config", str(self.directory / "qrmd.toml"))
         behind = module_argv("qrmd.testing.launcher", *pairs, "--", *program)
         heard = module_argv("qrmd.testing.demo.hearing", str(saying), "--", *behind)
         line = exec_argv(self._access, heard)
