@@ -262,7 +262,11 @@ def _complete(db: Transaction, ident: int, arguments: Mapping[str, Any], _workfl
 
 
 def kinds() -> list[WorkflowKind]:
-    """``thing.on`` compensates, ``thing.off`` goes one way and takes over, ``thing.clear`` arrives when all is paid."""
+    """What the things do.
+
+    ``thing.on`` compensates, ``thing.off`` goes one way and takes over, ``thing.clear`` arrives when all is paid,
+    ``thing.look`` leaves the state as it is.
+    """
     return [
         WorkflowKind(
             "thing.on", "thing", Journey(("off", "broken"), "going_on", "on", "off", "broken"), _view, _plan,
@@ -270,8 +274,9 @@ def kinds() -> list[WorkflowKind]:
         ),
         WorkflowKind(
             "thing.off", "thing", Journey(("on", "broken"), "going_off", "off", None, "broken"), _view, _plan,
-            complete=_release, compensates=False, mirrored=True, takes_over=("thing.on",),
+            complete=_release, compensates=False, mirrored=True, takes_over=("thing.on", "thing.look"),
         ),
+        WorkflowKind("thing.look", "thing", Journey(("on",), None, None, None, None), _view, _plan),
         WorkflowKind(
             "thing.clear", "thing", Journey(("on",), "going_off", "off", None, "broken", owing="owing"), _view, _plan,
             compensates=False, mirrored=True,

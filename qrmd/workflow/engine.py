@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,6 +16,7 @@ from qrmd.model import Actor
 from qrmd.states import StepState, WorkflowState
 from qrmd.store import journal, keys, workflows
 from qrmd.store.connection import Transaction
+from qrmd.store.transitions import move, state_of
 from qrmd.workflow.debts import Debts
 from qrmd.workflow.driver import ENDED, Driver
 from qrmd.workflow.fences import Fences
@@ -101,17 +103,21 @@ class Engine:
         actor: Actor,
         create: Callable[[Transaction], int] | None = None,
     ) -> Plan:
-        """The plan of an operation: move 1 in a savepoint that is rolled back, then move 2."""
+        """The plan of an operation: move 1 in a savepoint that is rolled back, then move 2.
+
+        The fact ``cancels`` names the live workflow that it would take over.
+        """
         kind = self._kind(operation)
         request = Request(kind, subject_id, arguments, actor, create=create)
         holder = self._replaced_by(request)
         if holder is not None and _undone_is_enough(holder, request):
             return Plan(operation, request.subject, (), {"cancels": holder.id})
         try:
-            await self._parts.store.write(_begin_and_roll_back, request)
+            await self._parts.store.write(_begin_and_roll_back, request, holder)
         except _RehearsedError as rehearsed:
             begun: Begun = rehearsed.args[0]
-            return self._plan(kind, f"{kind.subject_kind}:{begun.subject_id}", begun.view, arguments)
+            plan = self._plan(kind, f"{kind.subject_kind}:{begun.subject_id}", begun.view, arguments)
+            return plan if holder is None else replace(plan, facts={**plan.facts, "cancels": holder.id})
         raise AssertionError("a rehearsal always rolls back")
 
     async def wait(self, workflow_id: int, seconds: float) -> None:
@@ -146,12 +152,12 @@ class Engine:
         holder = self._driver.by_subject.get(request.subject)
         if holder is None or request.create or holder.kind.operation not in request.kind.takes_over:
             return None
-        return holder
+        return None if holder.state is WorkflowState.PLANNING or stuck_undoing(holder) else holder
 
     async def _take_over(self, request: Request) -> int | None:
         """Cancel a live workflow that this operation replaces; its id when nothing remains to be done."""
         holder = self._replaced_by(request)
-        if holder is None or holder.state is WorkflowState.PLANNING or stuck_undoing(holder):
+        if holder is None:
             return None
         if request.key is not None:
             known = await self._parts.store.read(workflows.known_by_key, request)
@@ -324,5 +330,9 @@ def _quietly(work: Any) -> None:
     Deferred.fromCoroutine(work).addErrback(tell)
 
 
-def _begin_and_roll_back(db: Transaction, request: Request) -> None:
+def _begin_and_roll_back(db: Transaction, request: Request, replaced: LiveWorkflow | None) -> None:
+    if replaced is not None:
+        for state in (WorkflowState.UNDOING, WorkflowState.UNDONE):
+            if state_of(db, "workflow", replaced.id) != state:
+                move(db, "workflow", replaced.id, state)
     raise _RehearsedError(workflows.begin(db, request))

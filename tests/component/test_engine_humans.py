@@ -45,6 +45,19 @@ def test_a_stop_takes_over_a_start_and_its_key_stays_good(works: Works, loop: Lo
     assert works.thing() == "off"
 
 
+def test_a_stop_plans_and_takes_over_what_leaves_the_state_alone(works: Works, loop: Loop) -> None:
+    assert ended(works, loop, run(works, loop, "thing.on")) == "done"
+    look = run(works, loop, "thing.look", {"name": "a", "do": ["later"]})
+    loop.run_until(lambda: "do a" in works.world.log())
+    plan = loop.run(works.engine.rehearse("thing.off", 1, {"steps": [{"name": "b"}]}, ANNA))
+    assert [step.title for step in plan.steps] == ["deed b"]
+    assert plan.facts == {"cancels": look}
+    assert works.state(look) == "running"
+    assert ended(works, loop, run(works, loop, "thing.off", {"name": "b"})) == "done"
+    assert works.state(look) == "undone"
+    assert works.world.log() == ["do a", "undo a", "do b"]
+
+
 def test_an_undo_that_keeps_failing_is_stuck_then_retried(works: Works, loop: Loop) -> None:
     steps = [{"name": "a", "undo": ["fail", "fail", "fail"]}, {"name": "b", "do": ["refuse"]}]
     workflow = run(works, loop, "thing.on", *steps)
