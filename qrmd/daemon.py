@@ -229,7 +229,6 @@ class Daemon:
         core, config = self.core, self._prepared.config
         core.store.start()
         self._watchdog.start(reactor)
-        await core.plugins.discover()
         await core.plugins.build_in(self._built_in)
         await core.outbox.start()
         await core.plugins.start_enabled()

@@ -65,7 +65,6 @@ class Harness:
 
     async def _start(self) -> None:
         core = self.core
-        await core.plugins.discover()
         await core.plugins.build_in(self._built_in)
         await core.outbox.start()
         await core.plugins.start_enabled()
