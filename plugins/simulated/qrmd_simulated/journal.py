@@ -1,7 +1,7 @@
 """An append-only file of lines that survives the death of the process.
 
 A line is written by one system call, so a kill leaves whole lines. It is not synced: what is simulated need not
-survive a power cut. Opening compacts it.
+survive a power cut. Opening compacts it when most of its lines are about the past.
 """
 
 from __future__ import annotations
@@ -11,31 +11,44 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+MOST = 4
+"""Lines for each thing that is there."""
+
+
 class Journal:
-    """Read once with ``lines``, then begun afresh with ``rewrite``, then appended to."""
+    """Read once with ``lines``, then taken up with ``begin``, then appended to."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
+        self._count = 0
+        self._whole = True
 
-    def lines(self) -> Iterable[str]:
+    def lines(self) -> list[str]:
         """What was appended, in order, without the ends of lines."""
         try:
-            text = self._path.read_text(encoding="utf-8")
+            *found, rest = self._path.read_text(encoding="utf-8").split("\n")
         except FileNotFoundError:
-            return
-        for line in text.splitlines(keepends=True):
-            if line.endswith("\n"):  # a full disk may have cut the last one short
-                yield line[:-1]
+            return []
+        self._count, self._whole = len(found), not rest  # a full disk may have cut the last one short
+        return found
 
-    def rewrite(self, lines: Iterable[str]) -> None:
-        """Put a fresh journal with these lines in place and go on appending to it."""
-        draft = self._path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
+    def begin(self, things: int, lines: Iterable[str]) -> None:
+        """Go on appending.
+
+        Args:
+            things: how many are there.
+            lines: that make them, for a fresh journal, where the old one has too many or is broken.
+        """
+        draft, anew = self._path, not self._whole or self._count > MOST * things
+        if anew:
+            draft = self._path.with_suffix(".new")
+            draft.unlink(missing_ok=True)
         self._descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(os.dup(self._descriptor), "w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        draft.replace(self._path)
+        if anew:
+            with os.fdopen(os.dup(self._descriptor), "w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+            draft.replace(self._path)
 
     def append(self, line: str) -> None:
         """Add a line."""

@@ -35,9 +35,9 @@ class Volumes:
         self._pools: dict[str, dict[str, Volume]] = {}
         self._pages: dict[tuple[str, str], Pages] = {}
         self._journal = Journal(directory / "volumes.journal")
-        for line in self._journal.lines():
-            self._apply(*json.loads(line))
-        self._journal.rewrite(self._lines())
+        for entry in json.loads(f"[{','.join(self._journal.lines())}]"):
+            self._apply(*entry)
+        self._journal.begin(len(self._pages), self._lines())
 
     def close(self) -> None:
         """Let go of the file."""

@@ -65,7 +65,7 @@ class World:
             ) from None
         for line in self._journal.lines():
             self._apply(*line.split(_SEPARATOR))
-        self._journal.rewrite(self._lines())
+        self._journal.begin(sum(len(each.by_uuid) for each in self._hosts.values()), self._lines())
 
     def close(self) -> None:
         """Let go of the files."""
