@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-
 MOST = 4
 """Lines for each thing that is there."""
 
