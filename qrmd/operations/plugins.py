@@ -68,7 +68,7 @@ class UnparkOptions(Options):
     skip: bool = False
 
 
-FIELDS = ("id", "name", "state", "fault", "version", "title", "description", "kind", "requires")
+FIELDS = ("id", "name", "state", "fault", "version", "title", "description", "kind", "requires", "parked")
 
 
 @verb("plugin.list", roles=LOOK)
@@ -76,13 +76,21 @@ async def list_plugins(
     call: Call,
     options: ListOptions = ListOptions(),  # noqa: B008 - frozen
 ) -> list[dict[str, Any]]:
-    """All plugins ever installed: id, name, state, fault, version, title, description, kind, requires."""
+    """All plugins ever installed: id, name, state, fault, version, title, description, kind, requires.
+
+    ``parked`` is how many events a plugin could not digest.
+    """
     options.refuse_search()
     for field in (*options.fields, *(options.where or {})):
         if field not in FIELDS:
             raise InvalidInput(f"there is no field {shown(field)}", hint="known: " + ", ".join(FIELDS))
     rows = await call.core.plugins.discover()
-    found = [_summary(call, row) for row in sorted(rows.values(), key=lambda row: row.id) if row.id > options.after]
+    parked = await call.read(outbox.count_parked)
+    found = [
+        {**_summary(call, row), "parked": parked.get(row.name, 0)}
+        for row in sorted(rows.values(), key=lambda row: row.id)
+        if row.id > options.after
+    ]
     wanted = [each for each in found if all(each.get(key) == value for key, value in (options.where or {}).items())]
     fields = ("id", *options.fields) if options.fields else FIELDS
     return [{key: each[key] for key in fields if key in each} for each in wanted[: options.limit]]

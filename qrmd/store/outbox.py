@@ -115,6 +115,12 @@ def note_failure(db: Transaction, plugin: str, event_id: int, fault: str, limit:
     return 0
 
 
+def count_parked(db: Db) -> dict[str, int]:
+    """How many events each plugin could not digest; those without any are left out."""
+    rows = db.rows("SELECT plugin, count(*) AS number FROM parked_events GROUP BY plugin")
+    return {row["plugin"]: row["number"] for row in rows}
+
+
 def parked(db: Db, plugin: str) -> list[Parked]:
     """Events the plugin could not digest, oldest first."""
     rows = db.rows("SELECT * FROM parked_events WHERE plugin = ? ORDER BY event_id LIMIT 1000", (plugin,))

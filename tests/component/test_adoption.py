@@ -10,8 +10,9 @@ import pytest
 
 from qrmd.testing.daemon import Daemon, Setting
 from qrmd.testing.distributions import write_distribution
-from qrmd.testing.sites import populate
+from qrmd.testing.sites import password_of, populate
 from qrmd.testing.waiting import wait_until
+from qrmd.testing.web import web_client
 
 BEACON = '''
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ class Plugin:
 
     @hookimpl
     def appliance_start(self, view):
+        if (self.outside / "confused").exists():
+            raise RuntimeError("confused")
         name = f"light-{view.appliance.name}"
         light = Owned("light", name, "sky")
         return [
@@ -267,3 +270,15 @@ def test_a_plugin_started_later_takes_up_its_waiting_workflows(daemon: Daemon, o
     config.write_text(good, encoding="utf-8")
     daemon.call("plugin.start", "beacon")
     wait_until(lambda: daemon.call("workflow.get", workflow)["state"] == "done", timeout=60, what="the workflow")
+
+
+def test_the_dashboard_asks_no_planner(daemon: Daemon, outside: Path) -> None:
+    """It is fetched again with each event: what all servers lack of all plugins is not worked out for it."""
+    daemon.call("plugin.enable", "beacon")
+    daemon.call("plugin.start", "beacon")
+    (outside / "confused").touch()
+    browser = web_client(daemon)
+    assert browser.login("readonly", password_of("readonly")).status == 303
+    assert browser.get("/").status == 200
+    state = {each["name"]: each["state"] for each in daemon.call("plugin.list")}
+    assert state["beacon"] == "started", "a planner that raises is quarantined"

@@ -150,6 +150,8 @@ def test_an_event_it_cant_digest_is_parked_and_the_rest_goes_on(loop: Loop, shop
     assert [each["fault"] for each in parked] == ["ValueError: I don't like 5"]
     told = loop.run(shop.events("plugin.event_parked"))
     assert (told[0].severity, told[0].data["event"]) == ("error", parked[0]["event_id"])
+    counted = {each["name"]: each["parked"] for each in loop.run(shop.call("plugin.list"))}
+    assert (counted["keeps"], counted["other"]) == (1, 0)
 
     with pytest.raises(Conflict, match="raised again"):
         loop.run(shop.call("plugin.unpark", "keeps", parked[0]["event_id"]))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qrmd.errors import QrmdError
 from qrmd.hooks.registered import Page
 from qrmd.operations.call import Call
 from qrmd.operations.registry import LOOK
-from qrmd.web.gather import all_of, each_or_fault, every
+from qrmd.web.gather import all_of, every
 from qrmd.web.render import TEMPLATES
 
 COUNTED = (("appliance", "/appliances"), ("resource", "/resources"), ("host", "/hosts"), ("image", "/images"))
@@ -45,7 +44,7 @@ async def show(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
         "under_way": states["workflow"].get("running", 0),
         "events": events,
         "faulty": [each for each in plugins if each["fault"]],
-        "parked": await parked_of(call, plugins),
+        "parked": [each for each in plugins if each["parked"]],
         "started": sum(each["state"] == "started" for each in plugins),
         "alarms": [
             {"noun": noun, "state": state, "path": f"/{noun}s?state={state}", "number": states[noun][state]}
@@ -65,17 +64,6 @@ async def show(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
         },
         "storages": storages,
     }
-
-
-async def parked_of(call: Call, plugins: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Plugins that could not digest events, with their number: ``{"name", "number"}``."""
-    started = [each["name"] for each in plugins if each["state"] == "started"]
-    found = await each_or_fault(call.ask("plugin.get", name) for name in started)
-    return [
-        {"name": each["name"], "number": len(each["parked"])}
-        for each in found
-        if not isinstance(each, QrmdError) and each["parked"]
-    ]
 
 
 def fullness(host: Mapping[str, Any]) -> float:
