@@ -35,7 +35,7 @@ def test_types_come_and_go_with_their_plugins(daemon: Daemon) -> None:
     assert choices(daemon, "host.add") == ["simulated-vm"]
     assert choices(daemon, "appliance.add") == ["any", "simulated-vm"]
     client = web_client(daemon)
-    client.login("operator", password_of("operator"))
+    client.login("administrator", password_of("administrator"))
     assert re.search(DIR, client.get("/storages").text)
     assert "<option>simulated-vm</option>" in client.get("/hosts").text
     daemon.call("plugin.stop", "dir-storage")

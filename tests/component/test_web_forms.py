@@ -57,7 +57,7 @@ def test_a_form_without_its_token_changes_nothing(daemon: Daemon, client: WebCli
     fields = _hidden(client, "/appliances", "add")
     match spoiled:
         case "other page":
-            fields["token"] = _hidden(client, "/hosts", "add")["token"]
+            fields["token"] = _hidden(client, "/networks", "add")["token"]
         case "other action":
             fields["token"] = _hidden(client, "/appliances", "logout")["token"]
         case "other session":

@@ -37,6 +37,8 @@ REMOVE = [
 ]
 RESTART = [
     *POWER,
+    Point("core.provide_disk"),
+    Point("core.define_again"),
     Point("core.power_again"),
     Point("core.power_again", "running", "lab/run/qemu/*.pid"),
     Point("core.await_answer", "waiting"),

@@ -59,14 +59,14 @@ def test_a_name_is_held_from_the_order_to_the_end_and_free_then(furnished: Any) 
     request = order(furnished)
     mine = [("web", f"cloud_request:{request}")]
     assert furnished.call("cloud.request.plan", {"id": request})["objections"] == []
-    furnished.done(furnished.call("cloud.request.approve", request))
+    furnished.finish(furnished.call("cloud.request.approve", request))
     assert (furnished.call("cloud.request.get", request)["state"], held(furnished)) == ("active", mine)
     furnished.call("cloud.request.deprovision", request, actor=furnished.bob_himself)
     furnished.until(request, "done")
     assert held(furnished) == []
     appliance = furnished.call("appliance.add", APPLIANCE)
     assert held(furnished) == [("web", f"appliance:{appliance}")]
-    furnished.done(furnished.call("appliance.remove", "mine"))
+    furnished.finish(furnished.call("appliance.remove", "mine"))
     assert held(furnished) == []
     for verb in ("cancel", "deny"):
         furnished.call(f"cloud.request.{verb}", order(furnished))
