@@ -10,8 +10,16 @@ from typing import Any
 from qrmd.store.connection import Db, Row
 from qrmd.store.workflows import LIVE, busy, live_on
 
-_APPLIANCE = f"FROM workflows w JOIN appliances a ON w.subject = 'appliance:' || a.id AND w.state IN {LIVE}"
-_IMAGE = f"FROM workflows w JOIN images i ON w.subject = 'image:' || i.id AND w.state IN {LIVE}"
+
+def _joined(kind: str, alias: str) -> str:
+    """Live workflows with their subjects, which are found by id: a comparison of texts would read them all."""
+    return (
+        f"FROM workflows w JOIN {kind}s {alias} ON {alias}.id = CAST(substr(w.subject, {len(kind) + 2}) AS INTEGER)"
+        f" AND w.subject LIKE '{kind}:%' AND w.state IN {LIVE}"
+    )
+
+
+_APPLIANCE, _IMAGE = _joined("appliance", "a"), _joined("image", "i")
 _COLUMNS = "w.id, w.operation, w.subject, w.state, w.actor, w.reason"
 _CLAIMS = f"""
 SELECT {_COLUMNS}, w.subject AS name, 'works on it' AS purpose FROM workflows w WHERE w.state IN {LIVE}
