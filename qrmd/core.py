@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from qrmd.auth import Authenticator
+from qrmd.auth.limits import Haste
 from qrmd.backups import Backups
 from qrmd.deployment.lifecycle import Lifecycle
 from qrmd.deployment.reach import Reach
@@ -56,6 +58,7 @@ class Core:
     reach: Reach
     import_dirs: tuple[Path, ...] = ()
     starting: list[str] = field(default_factory=list)
+    haste: Haste = field(default_factory=lambda: Haste(time.monotonic))
 
     @property
     def verbs(self) -> Registry:

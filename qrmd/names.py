@@ -10,7 +10,7 @@ from qrmd.errors import InvalidInput
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MEANINGFUL = frozenset({"localhost", "broadcasthost", "wpad", "isatap", "ignore", "infinite"})
-_NUMBER = re.compile(r"[0-9]+[smhdw]?")  # an address to a resolver, a lease time to a DHCP server
+_NUMBER = re.compile(r"[0-9]+[smhdw]?|0x[0-9a-f]*")  # an address to a resolver, a lease time to a DHCP server
 _BRIDGE = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,14}")
 _KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "sk-ssh-ed25519@openssh.com")
 _SSH_KEY = re.compile(r"(?P<type>[a-z0-9@.-]+) (?P<body>[A-Za-z0-9+/]{32,8000}={0,3})( [\x21-\x7e][\x20-\x7e]{0,200})?")

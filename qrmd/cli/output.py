@@ -80,7 +80,7 @@ def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 def _block(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        return "\n".join("  ".join(f"{name}={cell(each)}" for name, each in row.items()) for row in value)
+        return "\n".join("  ".join(f"{name}={printable(cell(each))}" for name, each in row.items()) for row in value)
     return "\n".join(printable(line) for line in cell(value).split("\n"))
 
 

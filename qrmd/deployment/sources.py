@@ -24,10 +24,14 @@ SYSTEM = tuple(
 NOT_SYSTEM = (Path("/dev/shm"),)  # noqa: S108 - nothing is written there
 
 
-def check_source(path: str, directories: Sequence[Path]) -> Path:
+def check_source(path: str, directories: Sequence[Path], private: Path) -> Path:
     """The file without symlinks. The daemon reads as root: nobody may make it read what is not meant to be read.
 
     Outside of ``directories`` the refusal is the same whether something is there or not.
+
+    Args:
+        directories: that the admin named.
+        private: directory with the daemon's own keys and rows; one named inside of it counts, one around it does not.
 
     Raises:
         InvalidInput: not absolute, not there, no regular file, or not inside one of ``directories``.
@@ -35,7 +39,7 @@ def check_source(path: str, directories: Sequence[Path]) -> Path:
     if not Path(path).is_absolute():
         raise InvalidInput(f"path {shown(path)} must be absolute")
     real = _resolved(path)
-    if real is None or not any(real.is_relative_to(each.resolve()) for each in directories):
+    if real is None or not any(_offers(each.resolve(), real, private.resolve()) for each in directories):
         allowed = ", ".join(map(str, directories)) or "no directory"
         raise InvalidInput(
             f"{shown(path, 200)} is not in a directory that files are taken from",
@@ -48,6 +52,12 @@ def check_source(path: str, directories: Sequence[Path]) -> Path:
     if not regular:
         raise InvalidInput(f"{shown(path, 200)} is not a regular file")
     return real
+
+
+def _offers(directory: Path, real: Path, private: Path) -> bool:
+    """Whether a directory was named for this file: a wide one was not meant to give away the daemon's secrets."""
+    inside = directory != private and directory.is_relative_to(private)
+    return real.is_relative_to(directory) and (inside or not real.is_relative_to(private))
 
 
 def _resolved(path: str) -> Path | None:

@@ -64,7 +64,9 @@ class ImageSpec:
 async def image_import(call: Call, spec: ImageSpec, options: Options = _OPTIONS) -> Any:
     """Copy an image file of the server onto a storage. Returns the workflow's id, or the plan."""
     storage = await call.read(places.find_storage, spec.storage)
-    path = await call.core.lanes.call("files", check_source, spec.path, call.core.import_dirs)
+    path = await call.core.lanes.call(
+        "files", check_source, spec.path, call.core.import_dirs, call.core.store.path.parent
+    )
     there = call.core.reach.ask_storage(storage)
     facts = await there.call(there.driver.inspect, path, spec.format)
     image = _image(spec, storage.id, facts.size_mb, f"file:{path}")

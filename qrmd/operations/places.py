@@ -197,9 +197,9 @@ async def kernel_add(call: Call, spec: KernelSpec, options: Options = _OPTIONS) 
     """Make a kernel known. Returns its id."""
     if not spec.path:
         raise InvalidInput("spec.path is empty", hint="give the absolute path of a kernel on the server")
-    directories = (*call.core.import_dirs, BOOT)
-    path = await call.core.lanes.call("files", check_source, spec.path, directories)
-    initrd = await call.core.lanes.call("files", check_source, spec.initrd, directories) if spec.initrd else ""
+    given = (*call.core.import_dirs, BOOT), call.core.store.path.parent
+    path = await call.core.lanes.call("files", check_source, spec.path, *given)
+    initrd = await call.core.lanes.call("files", check_source, spec.initrd, *given) if spec.initrd else ""
     kernel = Kernel(0, spec.name, str(path), str(initrd), spec.cmdline)
     return await call.change(options, places.add_kernel, kernel, call.actor.name, options.reason)
 

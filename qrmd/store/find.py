@@ -54,7 +54,7 @@ def page(db: Db, table: str, columns: Sequence[str], options: ListOptions, *, qu
         InvalidInput: an unknown field, or ``after`` together with an order.
     """
     field, way = _order(options)
-    for name in (*options.fields, *(options.where or {}), *filter(None, (field,))):
+    for name in (*options.fields, *(options.where or {}), *([field] if options.order else [])):
         if name not in columns:
             raise InvalidInput(f"there is no field {shown(name)}", hint="known: " + ", ".join(columns))
     conditions = ["id > ?", *(f"{name} = ?" for name in options.where or {})]

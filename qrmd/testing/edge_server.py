@@ -13,6 +13,7 @@ import json
 import logging
 import pkgutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from twisted.web.resource import Resource
 
 from qrmd import operations
 from qrmd.auth import Account, Authenticator, Passwords, make_first_administrator
+from qrmd.auth.limits import Haste
 from qrmd.auth.passwords import hash_now
 from qrmd.backups import Backups
 from qrmd.core import Core
@@ -87,6 +89,7 @@ class Edges(Core):
         self.registries = Registries()
         self.backups = Backups(self.store, self.lanes, directory / "backups")
         self.starting = []
+        self.haste = Haste(time.monotonic)
         self.own_verbs = Registry()
         self.own_verbs.add([each for module in MODULES for each in collect(module)])
         self.own_verbs.add([make_verb(f"test.{each.__name__}", each, roles=ADMINISTER, changes=False)

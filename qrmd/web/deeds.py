@@ -224,7 +224,7 @@ def _value(told: dict[str, Any], path: str, given: Given, *, present: bool) -> A
             text = text if told["type"] == "string" else text.strip()
             if text == "" and not told["required"]:
                 return None
-            return int(text) if told["type"] == "ref" and text.isdecimal() else text
+            return text
 
 
 def _number(path: str, text: str) -> float | None:

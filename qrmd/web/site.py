@@ -220,6 +220,7 @@ class WebSite:
         function = page.actions.get(action)
         if function is None:
             raise NotFound("this page has no such action", hint="open the page again")
+        self.core.haste.take(call.actor)
         more: dict[str, Any] = {"acted": action, "values": _kept(form), "forgotten": _has_secrets(form)}
         try:
             answer = await function(call, {**form, **parts})

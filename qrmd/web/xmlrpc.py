@@ -65,6 +65,8 @@ class XmlRpc:
     async def _answer(self, request: Request) -> bytes:
         actor = await self._actor(request)
         method, arguments = parse_call(request.content.getvalue())
+        if self._core.verbs.get(method).changes:
+            self._core.haste.take(actor)
         return dump_result(await dispatch(self._core, actor, method, arguments))
 
     async def _actor(self, request: Request) -> Actor:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qrmd.auth.limits import CHANGES
 from qrmd.cli.connection import CallFailed
 from qrmd.testing.attack import Target, refusal, target
+from qrmd.testing.web import web_client
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_keys_are_each_ones_own(attacked: Target) -> None:
     assert refusal(attacked.login("alice"), "cloud.request.cancel", first, {"key": "same"}).code == 409
 
 
-@pytest.mark.parametrize("name", ["ignore", "infinite", "1d", "5", "7200s", "localhost", "wpad", "isatap"])
+@pytest.mark.parametrize("name", ["ignore", "infinite", "1d", "5", "7200s", "localhost", "wpad", "isatap", "0x7f"])
 def test_host_names_that_mean_something_else_are_refused(attacked: Target, name: str) -> None:
     assert refusal(attacked.login("alice"), "cloud.request.create", {"image": "im", "hostname": name}).code == 400
     operator = attacked.login("operator")
@@ -78,6 +80,37 @@ def test_host_names_that_mean_something_else_are_refused(attacked: Target, name:
 def test_a_host_name_is_one_users_only(attacked: Target) -> None:
     attacked.order("alice", hostname="shop")
     assert refusal(attacked.login("bob"), "cloud.request.create", {"image": "im", "hostname": "shop"}).code == 409
+
+
+def test_names_of_our_choice_can_not_be_used_up(attacked: Target) -> None:
+    """Who guesses the number of the next request holds all names that are easily guessed."""
+    attacked.daemon.call("settings.set", {"cloud.max_quantity": 120})
+    attacked.daemon.call("cloud.user.set_ccus", "alice", "+100000")
+    latest = attacked.order("alice", hostname="guess")
+    assert attacked.order("alice", hostname=f"cloud-{latest + 3}-1") == latest + 1
+    attacked.order("alice", hostname=f"cloud-{latest + 3}-1", quantity=120, memory_mb=32)
+    mine = attacked.order("bob")
+    assert mine == latest + 3
+    (name,) = (each["hostname"] for each in attacked.daemon.call("cloud.request.get", mine)["servers"])
+    assert name.startswith(f"cloud-{mine}-1-")
+
+
+@pytest.mark.parametrize(("name", "site"), [("mallory", "portal"), ("mallory-too", "admin")])
+def test_who_may_only_ask_fills_no_disk(attacked: Target, name: str, site: str) -> None:
+    """What somebody changes is kept as events: so many in ten minutes, then the door is shut for a while."""
+    if site == "portal":
+        user = {"name": name, "email": "m@example.org", "password": f"{name}-password"}
+        attacked.daemon.call("cloud.user.add", user)
+    else:
+        attacked.daemon.call("user.add", name, "readonly", f"{name}-password")
+    mallory = attacked.login(name)
+    codes = [refusal(mallory, "token.revoke", 999_999).code for _ in range(CHANGES[0] + 1)]
+    assert (codes.count(404), codes[-1]) == (CHANGES[0], 429)
+    assert mallory.call("token.list") == []
+    client = web_client(attacked.daemon, site)
+    client.login(name, f"{name}-password")
+    assert client.submit("/tokens", "create", {"name": "more"}).status == 429
+    attacked.login("operator").call("token.create", name)
 
 
 def test_a_token_makes_none_that_outlives_it(attacked: Target) -> None:
@@ -128,3 +161,14 @@ def test_no_volumes_are_kept_in_the_system(attacked: Target, tmp_path: Path, pla
     for location in (place, str(tmp_path / "link"), state):
         spec = {"name": "evil", "location": location}
         assert attacked.daemon.fault("storage.add", spec).code == 400
+
+
+@pytest.mark.parametrize("name", ["vault.key", "qrmd.sqlite", "tls/tls.key", "plugins/../vault.key"])
+def test_our_own_secrets_are_no_images_however_wide_the_directories_are(attacked: Target, name: str) -> None:
+    """``images.import_dirs`` is ``/`` here, and an operator could read what an appliance has as its disk."""
+    path, operator = str(attacked.daemon.state_dir / name), attacked.login("operator")
+    assert (attacked.daemon.state_dir / name).exists()
+    image = {"name": "stolen", "storage": "pool", "path": path, "format": "raw"}
+    assert refusal(operator, "image.import", image).code == 400
+    for each in ({"path": path}, {"path": __file__, "initrd": path}):
+        assert refusal(operator, "kernel.add", {"name": "stolen", **each}).code == 400

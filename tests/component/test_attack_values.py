@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from qrmd.testing.attack import Target, refusal, target
+from qrmd.testing.web import web_client
 
 HUGE = "9999999999999999999"
 OUTSIDE = ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "2026-12-31T23:59:60Z")
@@ -55,3 +56,20 @@ def test_the_last_moment_of_all_poisons_no_list(attacked: Target) -> None:
 def test_a_lease_that_ends_before_it_begins_is_refused(attacked: Target) -> None:
     lease = {"image": "im", "start": "2031-01-01T00:00:00Z", "stop": "2030-01-01T00:00:00Z"}
     assert refusal(attacked.login("alice"), "cloud.request.create", lease).code == 400
+
+
+@pytest.mark.parametrize(
+    "order", ["-", "--id", " id", "ID", "rowid", "id DESC", "id, (SELECT 1)", "password_hash", "-facts;"]
+)
+def test_lists_are_ordered_by_their_fields_only(attacked: Target, order: str) -> None:
+    for noun in ("appliance", "resource", "image", "host", "storage", "network", "kernel", "workflow", "event", "user"):
+        assert attacked.daemon.fault(f"{noun}.list", {"order": order}).code == 400, noun
+
+
+def test_forms_refuse_what_verbs_refuse(attacked: Target) -> None:
+    client = web_client(attacked.daemon)
+    client.login("operator", "operator-password")
+    for digits in ("9" * 30, "9" * 5000, "\u0661" * 5000):
+        spec = {"spec.name": "digits", "spec.image": digits}
+        assert client.submit("/appliances", "add", spec).status in {400, 404}
+    assert client.submit("/tokens", "create", {"name": "no-plan", "plan": "1"}).status == 200

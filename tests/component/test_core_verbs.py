@@ -131,18 +131,26 @@ def test_only_regular_files_become_images_and_kernels(daemon: Daemon, odd: Path)
 
 
 def test_files_come_from_the_import_directories(odd: Path) -> None:
-    assert check_source(str(odd / "good"), (odd,)) == odd / "good"
+    assert check_source(str(odd / "good"), (odd,), odd / "private") == odd / "good"
     told = set()
     for place in ("/etc/shadow", "/etc/shadow.nope", "/root", "/root/nope/nope", str(odd / "outside")):
         with pytest.raises(InvalidInput) as caught:
-            check_source(place, (odd,))
+            check_source(place, (odd,), odd / "private")
         told.add(str(caught.value).replace(place, ""))
+    kept = odd / "state"
+    (kept / "import").mkdir(parents=True)
+    for path in (kept / "key", kept / "import/good"):
+        path.write_bytes(b"x")
+    assert check_source(str(kept / "import/good"), (odd, kept / "import"), kept) == kept / "import/good"
+    for directories in ((odd,), (kept,), (odd, kept / "import")):
+        with pytest.raises(InvalidInput):
+            check_source(str(kept / "key"), directories, kept)
     assert len(told) == 1, "what is there outside of them is not told apart from what is not"
     for path in (odd / "outside", odd / "../etc/passwd", Path("/etc/passwd"), odd / "fifo", odd):
         with pytest.raises(InvalidInput):
-            check_source(str(path), (odd,))
+            check_source(str(path), (odd,), odd / "private")
     with pytest.raises(InvalidInput, match="no directory"):
-        check_source(str(odd / "good"), ())
+        check_source(str(odd / "good"), (), odd / "private")
     for path in (odd / "fifo", odd / "outside", odd):
         with pytest.raises(InvalidInput):
             file_digest(path)

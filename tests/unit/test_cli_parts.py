@@ -9,8 +9,8 @@ from typing import Any
 import click
 import pytest
 
+from qrmd.cli import output, values, waiting
 from qrmd.cli import profile as profiles
-from qrmd.cli import values, waiting
 from qrmd.cli.commands import make_command
 from qrmd.cli.connection import endpoint, exit_code_of
 from qrmd.cli.output import printable
@@ -144,3 +144,8 @@ def test_steps_are_one_line_each_and_can_t_drive_a_terminal() -> None:
     step = {"title": "clone \x1b[2J", "state": "debt", "fault": {"message": "no mail server"}}
     assert waiting.describe(step) == "! clone \ufffd[2J [debt]: no mail server"
     assert printable("ä\u202e") == "ä\ufffd"
+
+
+def test_rows_inside_an_answer_can_t_drive_a_terminal_either(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show({"steps": [{"title": "\x9b2J\nforged"}], "log": "\u202e"}, "table")
+    assert capsys.readouterr().out == "steps  title=\ufffd2J\ufffdforged\nlog    \ufffd\n"

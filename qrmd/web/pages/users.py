@@ -49,7 +49,8 @@ async def show_tokens(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any
 
 async def create_token(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Make one; its secret is on this answer and nowhere else."""
-    made = await call.ask("token.create", str(given.get("name", "")), str(given.get("expires", "")), options_of(given))
+    options = options_of(given, dry_run=False)
+    made = await call.ask("token.create", str(given.get("name", "")), str(given.get("expires", "")), options)
     return {"made": made, "values": {}}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import Any
 
 from qrmd.api import SYSTEM, Actor, Conflict, Db, NotFound, Ref, Role, Transaction, load, transition
@@ -62,8 +64,10 @@ def _taken(hostname: str) -> Conflict:
 
 def _free_name(db: Db, name: str, networks: Sequence[Ref]) -> str:
     """A name of our choice must not fail because somebody guessed it."""
-    candidates = (name, *(f"{name}-{number}" for number in range(2, 100)))
-    return next(each for each in candidates if not ledger_of_names.is_taken(db, each, networks))
+    candidates = chain((name, f"{name}-2"), (f"{name}-{secrets.token_hex(8)}" for _ in count()))
+    return next(
+        each for each in candidates if not ledger_of_names.is_taken(db, each, networks) and not _is_ordered(db, each)
+    )
 
 
 def _is_ordered(db: Db, hostname: str, but: int = 0) -> bool:
