@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Coroutine, Mapping
@@ -54,13 +55,13 @@ async def act(parts: Parts, live: LiveWorkflow, step: LiveStep, action: Action, 
 
 
 def _checked(parts: Parts, live: LiveWorkflow, outcome: Any) -> Outcome:
-    """An outcome that can be kept: JSON, and no value of a secret in it."""
+    """An outcome that can be kept: JSON, as it is read again after a restart, and no value of a secret in it."""
     match outcome:
         case Done(result=result):
             if not result:
                 return outcome
-            dump(result)
-            return Done(redact(live, parts, dict(result), limit=None)) if live.sealed else outcome
+            kept = json.loads(dump(result))
+            return Done(redact(live, parts, kept, limit=None) if live.sealed else kept)
         case Again(after=after, note=note):
             return Again(float(after), redact(live, parts, note))
         case _:

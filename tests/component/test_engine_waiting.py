@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,14 @@ def test_again_is_a_row_with_note_and_wake_up_time(open_works: Callable[[], Work
     again.engine.wake_subject("thing:1")
     assert ended(again, loop, workflow) == "done"
     assert again.world.log() == ["do a", "do a", "do b"]
+
+
+def test_what_a_step_publishes_is_the_same_before_and_after_a_restart(works: Works, loop: Loop) -> None:
+    step = {"name": "a", "provides": ["moment"], "result": {"moment": (1, 2)}}
+    workflow = run(works, loop, "thing.on", step, {"name": "b", "needs": ["moment"], "do": ["later"]})
+    loop.run_until(lambda: works.steps(workflow) == ["done", "waiting"])
+    kept = works.rows("SELECT result FROM steps WHERE position = 0")[0]["result"]
+    assert works.engine.live[workflow].slots == json.loads(kept) == {"moment": [1, 2]}
 
 
 def test_many_wake_ups_leave_one_timer(works: Works, loop: Loop) -> None:
