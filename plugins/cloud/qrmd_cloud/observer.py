@@ -35,7 +35,7 @@ SHOWN = {
 """What the user is shown."""
 
 FREES = frozenset({("appliance", "stopped"), ("appliance", "removed"), ("host", "up"), ("image", "removed")})
-NEWS = frozenset({"host.added", "host.updated", "storage.added", "storage.updated", "network.added"})
+NEWS = frozenset({"host.added", "storage.added", "network.added"})
 
 
 class Observer:
