@@ -85,7 +85,7 @@ class Daemon:
         (directory / "plugins.d").mkdir(parents=True, exist_ok=True)
         tables: dict[str, Mapping[str, Any]] = {
             "server": {"state_dir": str(self.state_dir)},
-            "images": {"import_dirs": ["/"]},
+            "images": {"import_dirs": ["/", str(self.state_dir / "import")]},
             "listen": {"admin": "inherit", "portal": "inherit", "boot": ""},
             "limits": self.setting.limits,
         }
