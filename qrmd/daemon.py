@@ -236,6 +236,7 @@ class Daemon:
         certificate = self._certificate()
         self._listen(certificate)
         core.starting.clear()
+        core.plugins.beat()
         _spare_collections()
         log.info("ready: %d workflows taken up, certificate SHA-256 %s", recovered, certificate.fingerprint)
         self._announce(config, certificate)

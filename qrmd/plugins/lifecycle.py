@@ -260,6 +260,9 @@ class Plugins:
     async def build_in(self, plugin: Any, name: str = BUILT_IN) -> None:
         """Register the core's own hooks by the same path, without rows. What fails here is fatal."""
         await self._started.put(name, plugin, self._started.collect(name, plugin))
+
+    def beat(self, name: str = BUILT_IN) -> None:
+        """Begin what the core does periodically: it looks at things that only started plugins serve."""
         self._started.beat(name)
 
     async def _run(self, installed: Installed) -> Offered:

@@ -70,6 +70,7 @@ class Harness:
         await core.plugins.start_enabled()
         await core.engine.recover()
         core.starting.clear()
+        core.plugins.beat()
         for name in self._plugins:
             await core.plugins.enable(name, ADMINISTRATOR.name)
             await core.plugins.start(name, ADMINISTRATOR.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argon2
 import pytest
 
 from qrmd.auth import check_password, passwords, tokens
@@ -90,3 +91,13 @@ def test_credentials_of_a_header(header: bytes, expected: tuple[str, str]) -> No
 def test_credentials_that_can_t_be_read(header: bytes | None) -> None:
     with pytest.raises(NotAuthenticated):
         read_credentials(header)
+
+
+def test_the_decoy_costs_as_much_as_a_real_hash_and_is_nobodys() -> None:
+    """Made from random bytes; argon2 takes it for a hash of its own."""
+    decoy = passwords.make_decoy()
+    real = passwords.hash_now("a password")
+    assert argon2.extract_parameters(decoy) == argon2.extract_parameters(real)
+    assert len(decoy) == len(real)
+    assert not passwords.verify_now(decoy, "a password")
+    assert decoy != passwords.make_decoy()
