@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from qrmd import leftovers
@@ -14,7 +15,7 @@ from qrmd.operations.call import Call
 from qrmd.operations.registry import LOOK, verb
 from qrmd.operations.schema import Options
 from qrmd.settings import one_of
-from qrmd.store import audit, keys
+from qrmd.store import audit
 from qrmd.store.audit import OwnedRow
 from qrmd.store.connection import Db
 
@@ -49,16 +50,15 @@ async def audit_leftovers(call: Call, options: AuditOptions = _OPTIONS) -> dict[
         raise InvalidInput("ignoring needs a reason", hint="options.reason")
     if options.action == "report":
         return {**_shown(await _report(call)), "acted": []}
-    if options.key and not options.dry_run:
-        known = await call.read(keys.find, call.actor.name, call.verb, options.key)
-        if known is not None:
-            return dict(known)
-    report = await _report(call)
-    acted = _rehearsed(report, options) if options.dry_run else await _act(call, report, options)
-    answer = {**_shown(report if options.dry_run else await _report(call)), "acted": acted}
-    if options.key and not options.dry_run:
-        await call.core.store.write(keys.keep, call.actor.name, call.verb, options.key, answer)
-    return answer
+    if options.dry_run:
+        report = await _report(call)
+        return {**_shown(report), "acted": _rehearsed(report, options)}
+    return await call.once(options, partial(_acted, call, options))
+
+
+async def _acted(call: Call, options: AuditOptions) -> dict[str, Any]:
+    acted = await _act(call, await _report(call), options)
+    return {**_shown(await _report(call)), "acted": acted}
 
 
 async def _report(call: Call) -> Report:

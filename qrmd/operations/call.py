@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qrmd.errors import Forbidden, InvalidInput
+from qrmd.errors import Forbidden, InvalidInput, NotFound
 from qrmd.model import Actor
 from qrmd.operations.registry import Verb
 from qrmd.operations.schema import Options, convert
-from qrmd.store import keys
+from qrmd.store import keys, workflows
 from qrmd.store.connection import Transaction
 
 if TYPE_CHECKING:
@@ -57,6 +57,17 @@ class Call:
             keys.once, self._asker, self.verb, options.key, lambda db: function(db, *args)
         )
 
+    async def once(self, options: Options, deed: Callable[[], Awaitable[T]]) -> T:
+        """``deed()``, once per key: for what is done outside the database. Its answer is JSON-able."""
+        if not options.key:
+            return await deed()
+        known = await self.core.store.read(keys.find, self._asker, self.verb, options.key)
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        answer = await deed()
+        kept: T = await self.core.store.write(keys.once, self._asker, self.verb, options.key, lambda _db: answer)
+        return kept
+
     async def start(
         self,
         operation: str,
@@ -88,6 +99,13 @@ class Call:
             create=create,
         )
 
+    async def begun_before(self, values: Sequence[Any]) -> int | None:
+        """The workflow that these arguments' key began when its subject was still there; None: it began none."""
+        options = values[-1] if values else None
+        if not isinstance(options, Options) or not options.key or options.dry_run:
+            return None
+        return await self.core.store.read(workflows.begun_by_key, self.verb, f"{self._asker}:{options.key}")
+
     async def ask(self, verb: str, *arguments: Any) -> Any:
         """Call another verb as the same actor, with all its checks."""
         return await dispatch(self.core, self.actor, verb, arguments)
@@ -104,7 +122,14 @@ async def dispatch(core: Core, actor: Actor, name: str, arguments: Sequence[Any]
     verb = core.verbs.get(name)
     if actor.role not in verb.roles:
         raise Forbidden(f"the role {actor.role} may not call {name}", subject=actor.name)
-    return await verb.function(Call(core, actor, name, parent), *_converted(verb, arguments))
+    call, values = Call(core, actor, name, parent), _converted(verb, arguments)
+    try:
+        return await verb.function(call, *values)
+    except NotFound:
+        known = await call.begun_before(values)
+        if known is None:
+            raise
+        return known
 
 
 def _converted(verb: Verb, arguments: Sequence[Any]) -> list[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from qrmd.drivers import HostFacts
@@ -93,8 +94,21 @@ async def host_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, 
 
 @verb("host.get", roles=LOOK)
 async def host_get(call: Call, host: Ref) -> dict[str, Any]:
-    """One host: its facts, what it has promised, and the appliances on it."""
-    return await call.read(hosts.show_one, host)
+    """One host: its facts, what it has promised, the appliances on it, and its ``load`` now.
+
+    ``load`` has ``cpu`` (0 to 1 of all its processors), ``memory_free_mb`` and when they were ``seen_at``;
+    ``silent_since`` and ``fault`` are there when the host does not answer now.
+    """
+    found = await call.read(hosts.find, host)
+    shown = await call.read(hosts.show_one, found.id)
+    sighting = await call.core.reach.sightings.look(f"load:{found.id}", partial(_load, call, found))
+    return {**shown, "load": {**(sighting.value or {}), **sighting.as_dict()}}
+
+
+async def _load(call: Call, host: Host) -> dict[str, Any]:
+    """What its driver measures. Raises StepFailed, Unavailable."""
+    there = call.core.reach.ask_host(host)
+    return asdict(await there.call(there.driver.load))
 
 
 @verb("host.remove", roles=OPERATE, changes=True)

@@ -18,10 +18,7 @@ from qrmd.operations.schema import Length, ListOptions, Options, Range
 from qrmd.plugins.lifecycle import Changed
 from qrmd.states import PLUGIN_EDGES, PluginState
 from qrmd.store import outbox, plugins
-from qrmd.store.connection import Db, Transaction
-from qrmd.store.keys import find as find_key
-from qrmd.store.keys import keep as keep_key
-from qrmd.store.keys import once
+from qrmd.store.connection import Db
 
 Name = Annotated[str, Length(63)]
 
@@ -182,13 +179,7 @@ async def reconcile_plugin(call: Call, name: Name, options: Options = Options())
         raise Conflict("it does not run", subject=f"plugin:{name}", hint=f"qrm plugin start {name}")
     if options.dry_run:
         return {"dry_run": True, "plans": await adoption.plans(call, name)}
-    known = await call.read(find_key, call.actor.name, call.verb, options.key) if options.key else None
-    if known is not None:
-        return dict(known)
-    answer = await adoption.reconcile(call, name, options)
-    if options.key:
-        await call.core.store.write(keep_key, call.actor.name, call.verb, options.key, answer)
-    return answer
+    return await call.once(options, partial(adoption.reconcile, call, name, options))
 
 
 @verb("plugin.purge", roles=ADMINISTER, changes=True)
@@ -207,6 +198,10 @@ async def unpark_event(
     """Show a started plugin an event again that it could not digest, or skip it (``{"skip": true}``)."""
     if options.dry_run:
         return {"dry_run": True, "event": event_id, "skip": options.skip}
+    return await call.once(options, partial(_unpark, call, name, event_id, options))
+
+
+async def _unpark(call: Call, name: str, event_id: int, options: UnparkOptions) -> dict[str, Any]:
     if options.skip:
         await call.core.store.write(
             outbox.unpark, name, event_id, "plugin.event_skipped", call.actor.name, options.reason
@@ -259,23 +254,13 @@ async def _change(
     call: Call, name: str, options: Options, change: Callable[..., Awaitable[Changed]], **more: Any
 ) -> dict[str, Any]:
     """Change a plugin once per key; the same key gets the first answer."""
-    if options.key and not options.dry_run:
-        try:
-            known: dict[str, Any] = await call.core.store.write(once, call.actor.name, call.verb, options.key, _not_yet)
-        except _Unknown:
-            pass
-        else:
-            return known
+    if options.dry_run:
+        return {**await _changed(call, name, options, change, more), "dry_run": True}
+    return await call.once(options, partial(_changed, call, name, options, change, more))
+
+
+async def _changed(
+    call: Call, name: str, options: Options, change: Callable[..., Awaitable[Changed]], more: dict[str, Any]
+) -> dict[str, Any]:
     changed = await change(name, call.actor.name, options.reason, dry_run=options.dry_run, **more)
-    answer = {"name": name, **changed.as_dict(), **({"dry_run": True} if options.dry_run else {})}
-    if options.key and not options.dry_run:
-        await call.core.store.write(once, call.actor.name, call.verb, options.key, lambda _db: answer)
-    return answer
-
-
-class _Unknown(Exception):
-    """The key has not been used yet."""
-
-
-def _not_yet(_db: Transaction) -> dict[str, Any]:
-    raise _Unknown
+    return {"name": name, **changed.as_dict()}

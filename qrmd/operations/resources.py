@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from qrmd.errors import Conflict, InvalidInput
+from qrmd.model import Host, Resource
 from qrmd.operations.call import Call
 from qrmd.operations.inputs import Ident, Text
 from qrmd.operations.registry import LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options
 from qrmd.states import ResourceState
 from qrmd.store import resources
-from qrmd.store.connection import Transaction
+from qrmd.store.connection import Db, Transaction
 from qrmd.store.transitions import transition
+from qrmd.store.workflows import live_on
 
 _OPTIONS, _LIST = Options(), ListOptions()
 POWER = ("on", "off", "shutdown", "reset")
@@ -47,21 +50,39 @@ async def resource_get(call: Call, resource: Ident) -> dict[str, Any]:
 async def resource_power(call: Call, resource: Ident, action: Text, options: Options = _OPTIONS) -> Any:
     """Switch a machine ``on`` or ``off``, press ``reset``, or ask its guest to ``shutdown``.
 
-    A machine that runs an appliance is powered through ``appliance.stop`` and ``appliance.restart``.
+    Of a machine that runs an appliance only the reset button is pressed here; ``appliance.stop``, ``appliance.start``
+    and ``appliance.restart`` do the rest.
     """
     if action not in POWER:
         raise InvalidInput(f"action must be one of {', '.join(POWER)}")
-    found, host = await call.read(resources.find_with_host, resource)
-    if found.appliance_id is not None and found.state is not ResourceState.REMOVED:
-        raise Conflict(
-            f"it runs appliance {found.appliance_id}",
-            subject=f"resource:{resource}",
-            hint="use appliance.stop or appliance.restart, which know what depends on it",
-        )
-    if host is None:
-        raise Conflict("nothing can power it", subject=f"resource:{resource}")
+    found, host = await call.read(_powered, resource, action)
     if options.dry_run:
         return {"dry_run": True, "result": f"{action} {found.name} on {host.name}"}
+    return await call.once(options, partial(_power, call, found, host, action, options.reason))
+
+
+def _powered(db: Db, ident: int, action: str) -> tuple[Resource, Host]:
+    """The machine and its host. Raises Conflict when it is not for us to power."""
+    found, host = resources.find_with_host(db, ident)
+    subject, appliance = f"resource:{ident}", f"appliance:{found.appliance_id}"
+    if host is None or found.state is ResourceState.REMOVED:
+        raise Conflict("nothing can power it", subject=subject)
+    if found.appliance_id is None:
+        return found, host
+    if live_on(db, appliance):
+        raise Conflict(f"a workflow is at {appliance}", subject=subject, hint="wait until it has ended")
+    if action != "reset":
+        raise Conflict(
+            f"it runs appliance {found.appliance_id}",
+            subject=subject,
+            hint="use appliance.stop or appliance.restart, which know what depends on it",
+        )
+    return found, host
+
+
+async def _power(call: Call, found: Resource, host: Host, action: str, reason: str) -> bool:
+    """The event comes before the deed."""
+    await call.core.store.write(resources.note_power, found.id, action, call.actor.name, reason)
     there = call.core.reach.host(host)
     driver = there.driver
     function = {"on": driver.power_on, "off": driver.power_off, "shutdown": driver.shutdown, "reset": driver.reset}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import qrmd
@@ -105,4 +106,5 @@ async def backup(call: Call, name: Annotated[str, Length(100)] = "", options: Op
     ``name``: of the file (empty: made from the time). Returns path, size, SHA-256 and rows per table.
     The key of sealed values is not in it: keep ``vault.key`` apart.
     """
-    return await call.core.backups.make(call.actor.name, name, options.reason, dry_run=options.dry_run)
+    make = partial(call.core.backups.make, call.actor.name, name, options.reason)
+    return await make(dry_run=True) if options.dry_run else await call.once(options, make)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from qrmd import events
 from qrmd.errors import NotFound
 from qrmd.model import Host, Resource
 from qrmd.operations.schema import ListOptions
 from qrmd.store import hosts
-from qrmd.store.connection import Db, Row
+from qrmd.store.connection import Db, Row, Transaction
 from qrmd.store.find import page
 from qrmd.store.rows import load, shape, shapes
 
@@ -41,6 +42,11 @@ def find_with_host(db: Db, ident: int) -> tuple[Resource, Host | None]:
     """A resource and the host it is on. Raises NotFound."""
     found = find(db, ident)
     return found, hosts.find(db, found.host_id) if found.host_id else None
+
+
+def note_power(db: Transaction, ident: int, action: str, actor: str, reason: str) -> None:
+    """Somebody presses a button of it now."""
+    events.append(db, "resource.power_asked", f"resource:{ident}", actor=actor, reason=reason, data={"action": action})
 
 
 def explain(db: Db, ident: int) -> dict[str, Any]:

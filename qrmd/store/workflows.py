@@ -56,6 +56,12 @@ def _sealed(db: Db, workflow_id: int, named: Sequence[int]) -> dict[int, bytes]:
     return secrets.sealed(db, {*named, *own})
 
 
+def begun_by_key(db: Db, operation: str, key: str) -> int | None:
+    """Id of the workflow of this operation that a key began."""
+    found: int | None = db.value("SELECT id FROM workflows WHERE key = ? AND operation = ?", (key, operation))
+    return found
+
+
 def known_by_key(db: Db, request: Request) -> Begun | None:
     """What the key of a request began before. Raises Conflict when that was something else."""
     if request.key is None:

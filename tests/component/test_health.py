@@ -35,6 +35,7 @@ def test_metrics_are_well_formed_and_hold_no_secret(server: EdgeServer) -> None:
     assert headers["content-type"].startswith("text/plain; version=0.0.4")
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(_LINE.fullmatch(line) for line in samples), text
+    assert all(line.startswith("qrmd_") for line in samples), text
     assert len(samples) > 40
     assert "qrmd_build_info{version=" in text
     assert 'qrmd_workflows{state="stuck"} 0' in text

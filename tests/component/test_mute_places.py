@@ -41,6 +41,26 @@ def timed(daemon: Daemon, *call: Any) -> tuple[Any, float]:
     return daemon.call(*call), time.monotonic() - began
 
 
+def test_the_load_of_a_host_is_told_with_its_age(daemon: Daemon, faults: Path) -> None:
+    faults.write_text("[]", encoding="utf-8")
+    before = wait_until(lambda: loaded(daemon), timeout=60, what="an answer")
+    assert 0 <= before["cpu"] <= 1
+    assert before["memory_free_mb"] == 65536 - 256
+    faults.write_text(json.dumps([{"verb": "load", "effect": "hang", "host": "node-1"}]), encoding="utf-8")
+    found, seconds = timed(daemon, "host.get", 1)
+    assert seconds < HANGS
+    assert found["load"]["silent_since"]
+    assert {name: found["load"][name] for name in before} == before
+    faults.write_text("[]", encoding="utf-8")
+    wait_until(lambda: loaded(daemon), timeout=60, what="an answer")
+
+
+def loaded(daemon: Daemon) -> dict[str, Any]:
+    """The load, once the host tells it."""
+    found: dict[str, Any] = daemon.call("host.get", 1)["load"]
+    return {} if "silent_since" in found else found
+
+
 @pytest.mark.parametrize(("verb", "known"), [("storage.get", "free_mb"), ("resource.get", "machine")])
 def test_the_last_answer_is_shown_with_its_age(daemon: Daemon, faults: Path, verb: str, known: str) -> None:
     faults.write_text("[]", encoding="utf-8")

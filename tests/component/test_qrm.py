@@ -13,6 +13,7 @@ import pytest
 from qrmd import process
 from qrmd.process import Completed
 from qrmd.testing.edge import EdgeServer, edge_server
+from qrmd.testing.needs import require
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,17 @@ def test_a_reset_needs_its_word_and_a_database(home: Path, tmp_path: Path) -> No
     assert _qrm(home, "user", "reset-password", "admin").returncode == 2
     nowhere = str(tmp_path / "none.sqlite")
     assert _qrm(home, "user", "reset-password", "admin", "--local", "--database", nowhere).returncode == 3
+
+
+def test_a_reset_is_for_root_only(server: EdgeServer, home: Path) -> None:
+    require("root")
+    words = ("user", "reset-password", "admin", "--local", "--generate", "--database", str(server.database))
+    nobody = ["unshare", "--user", sys.executable, "-m", "qrmd.cli.main", *words]  # an id that is not mapped
+    refused = process.run(nobody, timeout=60, check=False, env={**os.environ, "HOME": str(home)})
+    assert refused.returncode == 4
+    assert "only root" in refused.stderr
+    assert server.proxy().qrm.version()
+    reset = _qrm(home, *words)
+    assert reset.returncode == 0, reset.stderr
+    server.secrets["admin"] = reset.stdout.split()[-1]
+    assert server.proxy().user.list()[0]["name"] == "admin"

@@ -33,11 +33,14 @@ from qrmd_cloud.store import ledger, letters, mails, requests, servers, users
 DAY_HOURS = 24
 
 
-def create(db: Transaction, request: Request, rules: Rules, actor: Actor, networks: Sequence[Ref]) -> dict[str, Any]:
+def create(
+    db: Transaction, request: Request, rules: Rules, actor: Actor, networks: Sequence[Ref], reason: str = ""
+) -> dict[str, Any]:
     """Insert a request that fits limits and CCUs; it may approve itself.
 
     Args:
         networks: that its servers will join.
+        reason: kept with the event (empty: the request's own).
 
     Returns:
         ``{"request", "approved", "attempt"}``.
@@ -71,7 +74,7 @@ def create(db: Transaction, request: Request, rules: Rules, actor: Actor, networ
         "cloud_request.created",
         f"{requests.KIND}:{ident}",
         actor=actor.name,
-        reason=request.reason,
+        reason=reason or request.reason,
         data={"user": user.name, "image": request.image, "quantity": request.quantity},
     )
     if rules.approves(estimated.price_micro * request.quantity * DAY_HOURS):

@@ -61,12 +61,12 @@ class Requests:
 
         Administrators and operators name the cloud ``user``. Limits and CCUs are checked before anything is made.
         """
-        wanted = await self._wanted(call, request)
+        wanted = await self._wanted(call, replace(request, reason=request.reason or options.reason))
         if options.dry_run:
             return await self._plan(call, wanted)
         rules = await self._rules.read()
         networks = await self._core.networks(rules.networks, wanted.nics)
-        answer = await call.change(options, decisions.create, wanted, rules, call.actor, networks)
+        answer = await call.change(options, decisions.create, wanted, rules, call.actor, networks, options.reason)
         if answer["approved"]:
             await self._provision(call, answer, options)
         return answer["request"]
@@ -117,7 +117,7 @@ class Requests:
     async def deprovision(self, call: Call, request: Id, options: Options = _NO_OPTIONS) -> Any:
         """Give the servers and their disks back. Billing ends when this is accepted. Returns the workflow's id."""
         found = await call.read(requests.get, request, scope(call))
-        if found.state in {"active", "error", "deprovisioning"}:
+        if found.state in {"active", "error", "deprovisioning", "done"}:
             return await call.start("cloud.deprovision", request, {"why": options.reason}, options)
         answer = await self._give_up(call, request, options, "deprovision")
         return answer.get("workflow", answer) if found.state == "provisioning" else answer

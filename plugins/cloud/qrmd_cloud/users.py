@@ -75,7 +75,7 @@ class Users:
         password = user.password or vault.make_password()
         hashed = await self._services.blocking(passwords.LANE, passwords.hash_now, password)
         made: list[int] = []
-        answer: Any = await call.change(options, _add, user, hashed, call.actor.name, made)
+        answer: Any = await call.change(options, _add, user, hashed, made, call.actor.name, options.reason)
         if options.dry_run or user.password or not made:
             return dict(answer)
         return {**answer, "password": password}
@@ -113,9 +113,9 @@ class Users:
         return await call.change(options, _remove, user, call.actor.name, options.reason)
 
 
-def _add(db: Transaction, new: NewUser, hashed: str, actor: str, made: list[int]) -> dict[str, Any]:
+def _add(db: Transaction, new: NewUser, hashed: str, made: list[int], actor: str, reason: str) -> dict[str, Any]:
     limits = Amounts(**asdict(new.limits or Limits()))
-    ident = users.add(db, new.name, new.email, hashed, limits, actor)
+    ident = users.add(db, new.name, new.email, hashed, limits, actor, reason)
     ledger.give(db, ident, money.parse(new.ccus, "ccus"), actor, "first credit")
     made.append(ident)
     return {"id": ident}

@@ -9,7 +9,15 @@ from qrmd_cloud.model import User
 FILTERS = ("name", "email")
 
 
-def add(db: Transaction, name: str, email: str, password_hash: str, limits: Amounts, actor: str = SYSTEM.name) -> int:
+def add(
+    db: Transaction,
+    name: str,
+    email: str,
+    password_hash: str,
+    limits: Amounts,
+    actor: str = SYSTEM.name,
+    reason: str = "",
+) -> int:
     """Insert a user.
 
     Raises:
@@ -24,7 +32,7 @@ def add(db: Transaction, name: str, email: str, password_hash: str, limits: Amou
         " limit_disk_mb, limit_nics) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (name, email, password_hash, now_us(), *_columns(limits)),
     )
-    events.append(db, "cloud_user.added", f"cloud_user:{ident}", actor=actor, data={"name": name})
+    events.append(db, "cloud_user.added", f"cloud_user:{ident}", actor=actor, reason=reason, data={"name": name})
     return ident
 
 
