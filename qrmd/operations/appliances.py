@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from secrets import token_hex
@@ -30,6 +30,7 @@ from qrmd.store.workflows import live_on
 from qrmd.workflow.plan import Plan
 
 _OPTIONS, _LIST = Options(), ListOptions()
+SHOWN_PLANS = 20
 USABLE = frozenset({ImageState.NEW, ImageState.CLONING, ImageState.IDLE})
 _TYPE = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -250,25 +251,44 @@ async def _end(call: Call, operation: str, appliance: Ref, options: StopOptions)
 async def appliance_explain(call: Call, appliance: Any, quantity: Annotated[int, Range(1, 1000)] = 1) -> dict[str, Any]:
     """Where an appliance (id or name) or so many of a spec would go, with a verdict for each candidate host.
 
-    Of a spec it also tells the steps that starting one would take. Raises NoCapacity with the number that is missing
+    Of a spec it also tells the ``plans``: for each server the steps that its start would take, beside the ones before
+    it, for the first 20. Of several, the second is named ``NAME-2``. Raises NoCapacity with the number that is missing
     when they do not all fit.
     """
     if isinstance(appliance, Mapping):
         spec = convert(ApplianceSpec, {"name": "explained", **appliance}, "spec")
         explained = await call.read(_explain_spec, call, spec, quantity)
-        return {**explained, "steps": (await _rehearse(call, spec)).as_dict()["steps"]}
+        plans = await _rehearse(call, spec, quantity)
+        return {
+            **explained,
+            "plans": [{"name": name, "steps": plan.as_dict()["steps"]} for name, plan in plans.items()],
+        }
     return await call.read(_explain_known, call, convert(Ref, appliance, "appliance"))
 
 
-async def _rehearse(call: Call, spec: ApplianceSpec) -> Plan:
-    """What starting an appliance of this spec would take, under other names when its own are taken."""
-    create = partial(_add, spec=spec, actor=call.actor.name, reason="explained")
+async def _rehearse(call: Call, spec: ApplianceSpec, quantity: int) -> dict[str, Plan]:
+    """What starting appliances of this spec would take, under other names when their own are taken."""
+    specs = _numbered(spec, quantity)
     try:
-        return await call.core.engine.rehearse("appliance.start", 0, {}, call.actor, create)
+        plans = await call.core.engine.rehearse_new("appliance.start", _creates(call, specs), call.actor)
     except Conflict:
-        other = replace(spec, name=f"{spec.name[:40]}-{token_hex(4)}", hostname=None)
-        create = partial(_add, spec=other, actor=call.actor.name, reason="explained")
-        return await call.core.engine.rehearse("appliance.start", 0, {}, call.actor, create)
+        specs = _numbered(replace(spec, name=f"{spec.name[:40]}-{token_hex(4)}", hostname=None), quantity)
+        plans = await call.core.engine.rehearse_new("appliance.start", _creates(call, specs), call.actor)
+    return {each.name: plan for each, plan in zip(specs, plans, strict=True)}
+
+
+def _numbered(spec: ApplianceSpec, quantity: int) -> list[ApplianceSpec]:
+    if quantity == 1:
+        return [spec]
+    hostname = spec.hostname
+    return [
+        replace(spec, name=f"{spec.name}-{number}", hostname=hostname and f"{hostname}-{number}")
+        for number in range(1, min(quantity, SHOWN_PLANS) + 1)
+    ]
+
+
+def _creates(call: Call, specs: Sequence[ApplianceSpec]) -> list[Callable[[Transaction], int]]:
+    return [partial(_add, spec=each, actor=call.actor.name, reason="explained") for each in specs]
 
 
 def _explain_known(db: Db, call: Call, ref: int | str) -> dict[str, Any]:

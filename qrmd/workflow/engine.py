@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -118,6 +118,19 @@ class Engine:
             begun: Begun = rehearsed.args[0]
             plan = self._plan(kind, f"{kind.subject_kind}:{begun.subject_id}", begun.view, arguments)
             return plan if holder is None else replace(plan, facts={**plan.facts, "cancels": holder.id})
+        raise AssertionError("a rehearsal always rolls back")
+
+    async def rehearse_new(
+        self, operation: str, creates: Sequence[Callable[[Transaction], int]], actor: Actor
+    ) -> list[Plan]:
+        """The plans of an operation on so many new subjects, each beside the reservations of those before it."""
+        kind = self._kind(operation)
+        requests = [Request(kind, 0, {}, actor, create=create) for create in creates]
+        try:
+            await self._parts.store.write(_begin_all_and_roll_back, requests)
+        except _RehearsedError as rehearsed:
+            begun: list[Begun] = rehearsed.args[0]
+            return [self._plan(kind, f"{kind.subject_kind}:{each.subject_id}", each.view, {}) for each in begun]
         raise AssertionError("a rehearsal always rolls back")
 
     async def wait(self, workflow_id: int, seconds: float) -> None:
@@ -336,3 +349,7 @@ def _begin_and_roll_back(db: Transaction, request: Request, replaced: LiveWorkfl
             if state_of(db, "workflow", replaced.id) != state:
                 move(db, "workflow", replaced.id, state)
     raise _RehearsedError(workflows.begin(db, request))
+
+
+def _begin_all_and_roll_back(db: Transaction, requests: Sequence[Request]) -> None:
+    raise _RehearsedError([workflows.begin(db, each) for each in requests])

@@ -67,7 +67,7 @@ async def placement(core: Core, request: Request, rules: Rules, owner: str) -> d
     """Where the servers would go, and why there; or why nowhere."""
     try:
         networks = await core.networks(rules.networks, request.nics)
-        name = f"cloud-{request.id}-1"
+        name = f"cloud-{request.id}" if request.quantity > 1 else f"cloud-{request.id}-1"
         spec = appliance_spec(request, name, request.hostname or name, networks, owner)
         return {"fits": True, **await core.explain(spec, request.quantity)}
     except (NoCapacity, NotFound) as error:
@@ -78,11 +78,16 @@ def steps(request: Request, placed: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What will be done, in order; the core's own steps of a start where it told them."""
     named = servers.hostnames(request)
     first = request.id or "N"
+    plans = [each["steps"] for each in placed.get("plans", [])]
     found: list[dict[str, Any]] = [{"action": "cloud.hold", "title": "hold the CCUs of the lease"}]
     for number, hostname in enumerate(named, 1):
         name = hostname or f"cloud-{first}-{number}"
         found += [
             {"action": "appliance.add", "title": f"define {name}"},
-            {"action": "appliance.start", "title": f"start {name}", "steps": placed.get("steps", [])},
+            {
+                "action": "appliance.start",
+                "title": f"start {name}",
+                "steps": plans[number - 1] if number <= len(plans) else [],
+            },
         ]
     return [*found, {"action": "mail.send", "title": "mail the login to the user"}]

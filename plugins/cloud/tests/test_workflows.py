@@ -17,6 +17,9 @@ def test_two_servers_from_order_to_nothing_left(house: Any) -> None:
     plan = house.call("cloud.request.plan", {**ORDER, "user": "bob", "quantity": 2})
     assert plan["placement"]["hosts"] == ["h1", "h1"]
     assert plan["objections"] == []
+    first, second = (each["steps"] for each in plan["steps"] if each["action"] == "appliance.start")
+    assert first[-1]["title"] == "wait until cloud-0-1 answers at 10.99.0.2"
+    assert second[-1]["title"] == "wait until cloud-0-2 answers at 10.99.0.3"
     ident = house.call("cloud.request.create", {**ORDER, "user": "bob", "quantity": 2, "hostname": "web"})
     workflow = house.call("cloud.request.approve", ident, {"reason": "fine"})
     assert house.finish(workflow)["state"] == "done"
