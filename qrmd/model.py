@@ -26,12 +26,14 @@ class Actor:
     """Who asks. ``name`` is ``user:anna``, ``cloud:bob``, ``plugin:cloud``, ``system`` …; it goes into each event.
 
     Attributes:
+        account: number of its account, which no other one ever gets; a name may be given again (0: it has none).
         until: microseconds at which the token that it asks with expires (0: never, or no token).
     """
 
     name: str
     role: Role
     cloud_user_id: int | None = None
+    account: int = 0
     until: int = 0
 
 

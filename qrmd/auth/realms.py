@@ -48,4 +48,4 @@ class Users:
         user = await self._store.read(users.find, name)
         if user is None:
             return None
-        return Account(user.id, user.name, user.password_hash, Actor(f"user:{user.name}", user.role))
+        return Account(user.id, user.name, user.password_hash, Actor(f"user:{user.name}", user.role, account=user.id))

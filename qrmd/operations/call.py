@@ -36,9 +36,9 @@ class Call:
     parent: int | None = None
 
     @property
-    def _asker(self) -> str:
-        """Whose keys they are: nobody can take the key of a workflow's step before it."""
-        return self.actor.name if self.parent is None else "workflow"
+    def asker(self) -> str:
+        """Whose keys they are: nobody has those of a namesake before it, nor those of a workflow's step."""
+        return f"{self.actor.name}#{self.actor.account}" if self.parent is None else "workflow"
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
         """``function(db, *args)`` on a snapshot."""
@@ -54,18 +54,18 @@ class Call:
         if not options.key:
             return await self.core.store.write(function, *args)
         return await self.core.store.write(
-            keys.once, self._asker, self.verb, options.key, lambda db: function(db, *args)
+            keys.once, self.asker, self.verb, options.key, lambda db: function(db, *args)
         )
 
     async def once(self, options: Options, deed: Callable[[], Awaitable[T]]) -> T:
         """``deed()``, once per key: for what is done outside the database. Its answer is JSON-able."""
         if not options.key:
             return await deed()
-        known = await self.core.store.read(keys.find, self._asker, self.verb, options.key)
+        known = await self.core.store.read(keys.find, self.asker, self.verb, options.key)
         if known is not None:
             return known  # type: ignore[no-any-return]
         answer = await deed()
-        kept: T = await self.core.store.write(keys.once, self._asker, self.verb, options.key, lambda _db: answer)
+        kept: T = await self.core.store.write(keys.once, self.asker, self.verb, options.key, lambda _db: answer)
         return kept
 
     async def start(
@@ -86,7 +86,7 @@ class Call:
         if options.dry_run:
             plan = await self.core.engine.rehearse(operation, subject_id, arguments, self.actor, create)
             return plan.as_dict()
-        key = f"{self._asker}:{options.key}" if options.key else None
+        key = f"{self.asker}:{options.key}" if options.key else None
         return await self.core.engine.start(
             operation,
             subject_id,
@@ -104,7 +104,7 @@ class Call:
         options = values[-1] if values else None
         if not isinstance(options, Options) or not options.key or options.dry_run:
             return None
-        return await self.core.store.read(workflows.begun_by_key, self.verb, f"{self._asker}:{options.key}")
+        return await self.core.store.read(workflows.begun_by_key, self.verb, f"{self.asker}:{options.key}")
 
     async def ask(self, verb: str, *arguments: Any) -> Any:
         """Call another verb as the same actor, with all its checks."""

@@ -103,7 +103,7 @@ async def host_admit(call: Call, host: Ref, options: Options = _OPTIONS) -> Any:
     found = await call.read(hosts.find, host)
     place = f"host:{found.id}"
     if options.key and not options.dry_run:
-        known = await call.read(keys.find, call.actor.name, call.verb, options.key)
+        known = await call.read(keys.find, call.asker, call.verb, options.key)
         if known is not None:
             return known
     if found.state is not HostState.FENCED:

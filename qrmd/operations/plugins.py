@@ -134,6 +134,7 @@ async def start_plugin(call: Call, name: Name, options: Options = Options()) -> 
 @verb("plugin.stop", roles=ADMINISTER, changes=True)
 async def stop_plugin(call: Call, name: Name, options: StopOptions = StopOptions()) -> dict[str, Any]:
     """Stop a plugin: what it registered vanishes at once. Refused, with the reasons, while it is needed."""
+    _check_choice(options)
     more = {"wait": options.wait, "leave": options.leave, "withdraw": options.withdraw}
     plans = await adoption.withdrawals(call, name) if options.dry_run and options.withdraw else None
     answer = await _change(call, name, options, partial(_stop, call, options), **more)
@@ -153,7 +154,13 @@ async def disable_plugin(call: Call, name: Name, options: DisableOptions = Disab
 
     While something that it made is outside it is refused, and asks: ``withdraw`` (it is taken back) or ``leave``.
     """
+    _check_choice(options)
     return await _change(call, name, options, partial(_disable, call, options), leave=options.leave)
+
+
+def _check_choice(options: StopOptions | DisableOptions) -> None:
+    if options.leave and options.withdraw:
+        raise InvalidInput("leave and withdraw exclude each other", hint="say one of them")
 
 
 async def _disable(

@@ -42,9 +42,9 @@ async def _steer(call: Call, turn: Turn, workflow: int, options: Options) -> Any
     if not options.key:
         await call.core.engine.steer(turn, workflow, call.actor, options.reason)
         return workflow
-    known = await call.read(keys.find, call.actor.name, call.verb, options.key)
+    known = await call.read(keys.find, call.asker, call.verb, options.key)
     if known is None:
-        also = partial(keys.keep, actor=call.actor.name, verb=call.verb, key=options.key, result=workflow)
+        also = partial(keys.keep, actor=call.asker, verb=call.verb, key=options.key, result=workflow)
         await call.core.engine.steer(turn, workflow, call.actor, options.reason, also)
     return workflow if known is None else known
 

@@ -73,3 +73,20 @@ def test_forms_refuse_what_verbs_refuse(attacked: Target) -> None:
         spec = {"spec.name": "digits", "spec.image": digits}
         assert client.submit("/appliances", "add", spec).status in {400, 404}
     assert client.submit("/tokens", "create", {"name": "no-plan", "plan": "1"}).status == 200
+
+
+def test_a_namesake_has_no_answers_of_the_one_before(attacked: Target) -> None:
+    daemon, made = attacked.daemon, []
+    for number in range(2):
+        daemon.call("user.add", "eve", "operator", "eve-password")
+        network = {"name": f"eves-{number}", "bridge": f"brx{number}", "cidr": f"10.9{number}.0.0/24"}
+        eve = attacked.login("eve")
+        made.append(eve.call("network.add", network, {"key": "same"}))
+        assert eve.call("network.add", network, {"key": "same"}) == made[-1]
+        daemon.call("user.remove", "eve")
+    assert len(set(made)) == 2
+
+
+def test_a_plugin_is_left_or_withdrawn_not_both(attacked: Target) -> None:
+    for verb in ("plugin.stop", "plugin.disable"):
+        assert attacked.daemon.fault(verb, "cloud", {"leave": True, "withdraw": True}).code == 400

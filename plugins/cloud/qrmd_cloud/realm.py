@@ -19,4 +19,6 @@ class CloudRealm:
         user = await self._services.read(users.by_name, name)
         if user is None:
             return None
-        return Account(user.id, user.name, user.password_hash, Actor(f"cloud:{user.name}", Role.CLOUD, user.id))
+        return Account(
+            user.id, user.name, user.password_hash, Actor(f"cloud:{user.name}", Role.CLOUD, user.id, user.id)
+        )
