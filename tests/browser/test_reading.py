@@ -70,7 +70,7 @@ def _write_evil(daemon: Daemon) -> None:
     daemon.finish("appliance.start", "evil", "", why)
     call("host.maintenance", 1, {"enabled": True, **why})
     call("host.maintenance", 1, {"enabled": False, **why})
-    call("kernel.add", {"name": "evil", "path": str(daemon.ca_file), "cmdline": EVIL.replace("\n", " ")})
+    call("kernel.add", {"name": "evil", "path": "/usr/bin/true", "cmdline": EVIL.replace("\n", " ")})
     call("settings.set", {"smtp.user": EVIL}, why)
     call("cloud.user.set_ccus", "carla", "1000", why)
     call("cloud.user.add", {"name": "mallory", "email": "<script>@example.org".replace("<script>", "{x}'/")}, why)
