@@ -83,6 +83,11 @@ class Journal:
         names = [row[0] for row in self.db.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {name: [tuple(row) for row in self.db.rows(f"SELECT * FROM {name}")] for name in names}  # noqa: S608
 
+    def observed(self) -> bool:
+        """Whether all plugins have been shown all events."""
+        row = self.db.row("SELECT coalesce(min(event_id), 0) >= (SELECT max(id) FROM events) FROM cursors")
+        return row is None or bool(row[0])
+
     def describe(self, workflow: int) -> str:
         """State and steps, for people."""
         steps = ", ".join(f"{each.action}={each.state}" for each in self.steps(workflow))

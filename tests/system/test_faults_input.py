@@ -9,6 +9,7 @@ import pytest
 
 from qrmd.cli.connection import CallFailed
 from qrmd.testing.attack import Target, refusal, target
+from qrmd.testing.waiting import wait_until
 
 REFUSED = {400, 404, 409, 507}
 HOSTILE = ['a"b', "a'b", "a\nb", "a;b", "../x", "x" * 10_000]
@@ -40,6 +41,7 @@ def unchanged(house: Target, *calls: tuple[Any, ...], actor: str = "alice") -> l
     faults, connection = [], house.login(actor)
     connection.call("qrm.version")
     with house.daemon.journal() as journal:
+        wait_until(journal.observed, timeout=60, what="plugins that have seen all events")
         before = journal.dump()
         for method, *arguments in calls:
             faults.append(refusal(connection, method, *arguments))
