@@ -136,9 +136,24 @@ async def stop_plugin(call: Call, name: Name, options: StopOptions = StopOptions
     """Stop a plugin: what it registered vanishes at once. Refused, with the reasons, while it is needed."""
     _check_choice(options)
     more = {"wait": options.wait, "leave": options.leave, "withdraw": options.withdraw}
-    plans = await adoption.withdrawals(call, name) if options.dry_run and options.withdraw else None
-    answer = await _change(call, name, options, partial(_stop, call, options), **more)
-    return answer if plans is None else {**answer, "plans": plans}
+    return await _stopped(call, name, options, partial(_stop, call, options), **more)
+
+
+async def _stopped(
+    call: Call,
+    name: str,
+    options: StopOptions | DisableOptions,
+    change: Callable[..., Awaitable[Changed]],
+    **more: Any,
+) -> dict[str, Any]:
+    """Stop or disable it; a dry run of a withdrawal shows the plans of that beside it."""
+    withdraws = options.dry_run and options.withdraw
+    plans = {"plans": await adoption.withdrawals(call, name)} if withdraws else {}
+    return {**await _change(call, name, options, change, **more), **plans}
+
+
+async def _runs(call: Call, name: str) -> bool:
+    return (await call.read(plugins.get, name)).state is PluginState.STARTED
 
 
 async def _stop(call: Call, options: Options, name: str, actor: str, reason: str, **given: Any) -> Changed:
@@ -155,7 +170,7 @@ async def disable_plugin(call: Call, name: Name, options: DisableOptions = Disab
     While something that it made is outside it is refused, and asks: ``withdraw`` (it is taken back) or ``leave``.
     """
     _check_choice(options)
-    return await _change(call, name, options, partial(_disable, call, options), leave=options.leave)
+    return await _stopped(call, name, options, partial(_disable, call, options), leave=options.leave)
 
 
 def _check_choice(options: StopOptions | DisableOptions) -> None:
@@ -166,7 +181,7 @@ def _check_choice(options: StopOptions | DisableOptions) -> None:
 async def _disable(
     call: Call, options: DisableOptions, name: str, actor: str, reason: str, *, leave: bool, dry_run: bool
 ) -> Changed:
-    if (await call.read(plugins.get, name)).state is not PluginState.STARTED:
+    if not await _runs(call, name):
         return await call.core.plugins.disable(name, actor, reason, leave=leave, dry_run=dry_run)
     given = {"wait": 0.0, "leave": leave, "withdraw": options.withdraw, "dry_run": dry_run}
     stopped = await _stop(call, options, name, actor, reason, **given)
@@ -182,7 +197,7 @@ async def reconcile_plugin(call: Call, name: Name, options: Options = Options())
     They go on running whatever comes of it. Returns the workflows' ids, and which appliances were refused and why;
     a dry run returns the plans.
     """
-    if (await call.read(plugins.get, name)).state is not PluginState.STARTED:
+    if not await _runs(call, name):
         raise Conflict("it does not run", subject=f"plugin:{name}", hint=f"qrm plugin start {name}")
     if options.dry_run:
         return {"dry_run": True, "plans": await adoption.plans(call, name)}

@@ -227,10 +227,11 @@ def test_disabling_asks_whether_to_withdraw_or_to_leave(daemon: Daemon, outside:
         assert "2 things it made are still there" in str(refused)
         assert "withdraw" in str(refused)
         assert "leave" in str(refused)
-    would = daemon.call("plugin.stop", "beacon", {"withdraw": True, "dry_run": True})
-    assert [step["title"] for plan in would["plans"] for step in plan["steps"]] == [
-        "douse light-web-1", "douse light-web-2",
-    ]  # fmt: skip
+        would = daemon.call(verb, "beacon", {"withdraw": True, "dry_run": True})
+        assert [step["title"] for plan in would["plans"] for step in plan["steps"]] == [
+            "douse light-web-1", "douse light-web-2",
+        ]  # fmt: skip
+        assert "plans" not in daemon.call(verb, "beacon", {"leave": True, "dry_run": True})
     assert len(lights(outside)) == 2
     left = daemon.call("plugin.disable", "beacon", {"leave": True, "key": "k"})
     assert daemon.call("plugin.disable", "beacon", {"leave": True, "key": "k"}) == left
