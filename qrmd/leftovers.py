@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from qrmd.drivers import Found
-from qrmd.errors import QrmdError
+from qrmd.drivers import Auditor, Found
+from qrmd.errors import Conflict, QrmdError
 from qrmd.store import hosts, places
 from qrmd.store.audit import OwnedRow
 
@@ -20,12 +20,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place that a plugin looked at. ``fault`` set: it can't be known what of its things is there."""
+    """One place that a plugin looked at.
+
+    Attributes:
+        plugin: that looked; the core for hosts and storages.
+        fault: set: it can't be known what of its things is there.
+        auditor: that looked; None: the driver of the host or storage.
+    """
 
     name: str
     plugin: str
     found: tuple[Found, ...] = ()
     fault: str = ""
+    auditor: Auditor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A thing that nothing of ours explains, with who found it at its place and so removes it."""
+
+    found: Found
+    by: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +54,7 @@ class Report:
         drift: where a cache of ours is not what the rows say.
     """
 
-    orphaned: list[Found] = field(default_factory=list)
+    orphaned: list[Orphan] = field(default_factory=list)
     missing: list[OwnedRow] = field(default_factory=list)
     unknown: list[dict[str, Any]] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
@@ -61,7 +76,8 @@ async def look_everywhere(core: Core) -> list[Place]:
         place = f"storage:{storage.id}"
         looked.append(await _look(core, place, CORE, keeper and keeper.owned, storage, core.installation))
     for auditor in core.registries.auditors:
-        looked.extend([await _look(core, each, auditor.plugin, auditor.owned, each) for each in auditor.places()])
+        seen = [await _look(core, each, auditor.plugin, auditor.owned, each) for each in auditor.places()]
+        looked.extend(replace(each, auditor=auditor) for each in seen)
     return looked
 
 
@@ -101,7 +117,7 @@ def compare(
             continue
         there = {_identity(each) for each in place.found}
         report.orphaned.extend(
-            each
+            Orphan(each, place)
             for each in place.found
             if _identity(each) not in known and _identity(each) not in ignored and each.subject not in busy
         )
@@ -141,25 +157,20 @@ OPTIONAL = frozenset({"seed", "console"})
 """Parts that a driver may do without."""
 
 
-def looked_by(core: Core, place: str) -> str:
-    """The plugin whose auditor looks at a place; the core for hosts and storages."""
-    return next((each.plugin for each in core.registries.auditors if place in each.places()), CORE)
-
-
-async def remove(core: Core, found: Found) -> None:
-    """Remove an orphan through the driver that found it. Raises what the driver raises."""
+async def remove(core: Core, orphan: Orphan) -> None:
+    """Remove an orphan through the driver or auditor that found it. Raises what that raises."""
+    found, auditor = orphan.found, orphan.by.auditor
+    if auditor is not None:
+        if auditor not in core.registries.auditors:
+            raise Conflict(f"plugin {auditor.plugin} was stopped meanwhile", subject=found.place, hint="start it again")
+        await core.lanes.call(f"{found.place}:query", auditor.remove_found, found)
+        return
     kind, _, ident = found.place.partition(":")
-    if kind == "host" and ident.isdigit():
+    if kind == "host":
         host = await core.store.read(hosts.find, int(ident))
         driver = core.reach.virtualization(host)
         await core.lanes.call(f"host:{host.id}", driver.remove_found, host, found)
         return
-    if kind == "storage" and ident.isdigit():
-        storage = await core.store.read(places.find_storage, int(ident))
-        keeper = core.reach.deployment(storage)
-        await core.lanes.call(f"storage:{storage.id}", keeper.remove, storage, found.external_id)
-        return
-    for auditor in core.registries.auditors:
-        if found.place in auditor.places():
-            await core.lanes.call(f"{found.place}:query", auditor.remove_found, found)
-            return
+    storage = await core.store.read(places.find_storage, int(ident))
+    keeper = core.reach.deployment(storage)
+    await core.lanes.call(f"storage:{storage.id}", keeper.remove, storage, found.external_id)

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 from qrmd import leftovers
-from qrmd.drivers import Found
 from qrmd.errors import Forbidden, InvalidInput, QrmdError
-from qrmd.leftovers import Report
+from qrmd.leftovers import Orphan, Report
 from qrmd.model import Role
 from qrmd.operations.call import Call
 from qrmd.operations.registry import LOOK, verb
@@ -78,38 +77,38 @@ def _rows(db: Db) -> tuple[list[OwnedRow], frozenset[str], frozenset[tuple[str, 
     return audit.owned(db), audit.busy_subjects(db), audit.ignored(db)
 
 
-def _chosen(report: Report, options: AuditOptions) -> tuple[list[Found], list[OwnedRow]]:
+def _chosen(report: Report, options: AuditOptions) -> tuple[list[Orphan], list[OwnedRow]]:
     """Orphans, and rows of missing things, that an action is about."""
-    orphans = [each for each in report.orphaned if not options.only or each.external_id in options.only]
+    orphans = [each for each in report.orphaned if not options.only or each.found.external_id in options.only]
     missing = report.missing if options.action == "remove" else []
     return orphans, [each for each in missing if not options.only or each.external_id in options.only]
 
 
 def _rehearsed(report: Report, options: AuditOptions) -> list[dict[str, Any]]:
     orphans, missing = _chosen(report, options)
-    would = [{"place": each.place, "external_id": each.external_id, "would": options.action} for each in orphans]
+    would = [{**_named(each), "would": options.action} for each in orphans]
     rows = [{"place": each.place, "external_id": each.external_id, "would": "forget the row"} for each in missing]
     return would + rows
 
 
 async def _act(call: Call, report: Report, options: AuditOptions) -> list[dict[str, Any]]:
     orphans, missing = _chosen(report, options)
-    acted = [await _act_on(call, found, options) for found in orphans]
+    acted = [await _act_on(call, orphan, options) for orphan in orphans]
     for row in missing:
         await _forget(call, row.kind, row.external_id, row.place, options.reason)
         acted.append({"place": row.place, "external_id": row.external_id, "done": "row forgotten"})
     return acted
 
 
-async def _act_on(call: Call, found: Found, options: AuditOptions) -> dict[str, Any]:
-    outcome = {"place": found.place, "external_id": found.external_id}
+async def _act_on(call: Call, orphan: Orphan, options: AuditOptions) -> dict[str, Any]:
+    found, outcome = orphan.found, _named(orphan)
     try:
         match options.action:
             case "remove":
-                await leftovers.remove(call.core, found)
+                await leftovers.remove(call.core, orphan)
                 await _forget(call, found.kind, found.external_id, found.place, options.reason)
             case "adopt":
-                await _adopt(call, found, options.reason)
+                await _adopt(call, orphan, options.reason)
             case _:
                 await call.core.store.write(
                     audit.ignore, found.kind, found.external_id, found.place, call.actor.name, options.reason
@@ -119,21 +118,25 @@ async def _act_on(call: Call, found: Found, options: AuditOptions) -> dict[str, 
     return {**outcome, "done": options.action}
 
 
-async def _adopt(call: Call, found: Found, reason: str) -> None:
+async def _adopt(call: Call, orphan: Orphan, reason: str) -> None:
+    found = orphan.found
     if not await call.read(audit.exists, found.subject):
         raise InvalidInput(f"its tag names {found.subject or 'nobody'}, which does not exist", hint="remove it instead")
-    plugin = leftovers.looked_by(call.core, found.place)
-    await call.core.store.write(audit.adopt, found, plugin, call.actor.name, reason)
+    await call.core.store.write(audit.adopt, found, orphan.by.plugin, call.actor.name, reason)
 
 
 async def _forget(call: Call, kind: str, external_id: str, place: str, reason: str) -> None:
     await call.core.store.write(audit.forget, kind, external_id, place, call.actor.name, reason)
 
 
+def _named(orphan: Orphan) -> dict[str, Any]:
+    return {"place": orphan.found.place, "external_id": orphan.found.external_id, "plugin": orphan.by.plugin}
+
+
 def _shown(report: Report) -> dict[str, Any]:
     return {
         "clean": report.clean,
-        "orphaned": [asdict(each) for each in report.orphaned],
+        "orphaned": [{**asdict(each.found), "plugin": each.by.plugin} for each in report.orphaned],
         "missing": [asdict(each) for each in report.missing],
         "unknown": report.unknown,
         "drift": report.drift,

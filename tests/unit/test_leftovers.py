@@ -33,7 +33,7 @@ def test_what_is_there_and_known_is_clean() -> None:
 def test_over_and_missing_are_told_apart_and_work_under_way_is_left_alone() -> None:
     looked = [Place(HOST, CORE, (found("domain", "over"),))]
     report = compared(looked, [row("domain", "gone")])
-    assert [each.external_id for each in report.orphaned] == ["over"]
+    assert [each.found.external_id for each in report.orphaned] == ["over"]
     assert [each.external_id for each in report.missing] == ["gone"]
     assert compared(looked, [row("domain", "gone")], busy=("appliance:1",)).clean
 
@@ -60,6 +60,18 @@ def test_an_auditor_answers_for_its_own_plugin_only() -> None:
     looked = [Place(NETWORK, "dnsmasq"), Place(NETWORK, "dns", (found("record", "web", NETWORK),))]
     report = compared(looked, [row("record", "web", NETWORK, "dns")], auditing=("dnsmasq", "dns"))
     assert report.clean
+
+
+def test_an_orphan_is_of_who_found_it() -> None:
+    looked = [
+        Place(NETWORK, "dnsmasq", (found("dhcp-host", "52:54", NETWORK),)),
+        Place(NETWORK, "dns", (found("record", "web", NETWORK),)),
+    ]
+    report = compared(looked, [], auditing=("dnsmasq", "dns"))
+    assert [(each.found.external_id, each.by.plugin) for each in report.orphaned] == [
+        ("52:54", "dnsmasq"),
+        ("web", "dns"),
+    ]
 
 
 def test_a_place_that_does_not_answer_is_unknown_with_what_we_own_there() -> None:
