@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,16 +22,11 @@ from qrmd.plugins.lifecycle import Plugins
 from qrmd.plugins.registries import Registries
 from qrmd.settings import Settings
 from qrmd.store.capacity import Capacity
-from qrmd.store.connection import Transaction
 from qrmd.store.database import Store
 from qrmd.threads import Lanes
 from qrmd.workflow.engine import Engine
 
 T = TypeVar("T")
-
-
-class _RehearsedError(Exception):
-    """Carries a result out of a transaction that must not commit."""
 
 
 @dataclass(slots=True)
@@ -79,15 +74,6 @@ class Core:
             found.append(f"{self.lanes.abandoned} calls to hosts never ended")
         return found
 
-    async def rehearse(self, function: Callable[..., T], *args: Any) -> T:
-        """What ``function(db, *args)`` would return; everything it did is rolled back."""
-        try:
-            await self.store.write(_run_and_roll_back, function, args)
-        except _RehearsedError as rehearsed:
-            result: T = rehearsed.args[0]
-            return result
-        raise AssertionError("a rehearsal always rolls back")
-
     async def ask(
         self,
         actor: Actor,
@@ -111,7 +97,3 @@ class Core:
     def call(self, actor: Actor, verb: str = "") -> Call:
         """A call context for somebody, for pages that make several calls."""
         return Call(self, actor, verb)
-
-
-def _run_and_roll_back(db: Transaction, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    raise _RehearsedError(function(db, *args))

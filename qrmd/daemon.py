@@ -201,6 +201,21 @@ def build_in(prepared: Prepared, core: Core, clock: Any, deliver: Deliver) -> tu
     return plugin, monitor
 
 
+async def bring_up(core: Core, built_in: CorePlugin) -> int:
+    """Plugins, then what a crash left. Returns how many workflows were taken up."""
+    await core.plugins.build_in(built_in)
+    await core.outbox.start()
+    await core.plugins.start_enabled()
+    return await core.engine.recover()
+
+
+async def take_down(core: Core, monitor: Monitor) -> None:
+    """No more looks, plugins and events; what ``bring_up`` did."""
+    monitor.stop()
+    await core.plugins.stop_all()
+    await core.outbox.stop()
+
+
 def _spare_collections() -> None:
     """What is there now stays for good: the collector needs not look at it each time, nor every 700 objects."""
     gc.freeze()
@@ -229,10 +244,7 @@ class Daemon:
         core, config = self.core, self._prepared.config
         core.store.start()
         self._watchdog.start(reactor)
-        await core.plugins.build_in(self._built_in)
-        await core.outbox.start()
-        await core.plugins.start_enabled()
-        recovered = await core.engine.recover()
+        recovered = await bring_up(core, self._built_in)
         certificate = self._certificate()
         self._listen(certificate)
         core.starting.clear()
@@ -308,9 +320,7 @@ class Daemon:
         while not self.core.engine.idle and waited < DRAIN_SECONDS:
             await _pause(TICK)
             waited += TICK
-        self._monitor.stop()
-        await self.core.plugins.stop_all()
-        await self.core.outbox.stop()
+        await take_down(self.core, self._monitor)
         self.core.auth.stop()
         self._watchdog.stop()
         self.core.lanes.stop()

@@ -12,6 +12,7 @@ from qrmd.operations.registry import Verb
 from qrmd.operations.schema import Options, convert
 from qrmd.store import keys, workflows
 from qrmd.store.connection import Transaction
+from qrmd.store.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from qrmd.core import Core
@@ -50,18 +51,24 @@ class Call:
         ``function`` returns something JSON-able and appends its own events.
         """
         if options.dry_run:
-            return {"dry_run": True, "result": await self.core.rehearse(function, *args)}
+            return {"dry_run": True, "result": await rehearse(self.core.store, function, *args)}
         if not options.key:
             return await self.core.store.write(function, *args)
         return await self.core.store.write(
             keys.once, self.asker, self.verb, options.key, lambda db: function(db, *args)
         )
 
+    async def known(self, options: Options) -> Any:
+        """The answer that these options' key got before, None when there is none. Raises Conflict: of another verb."""
+        if not options.key:
+            return None
+        return await self.core.store.read(keys.find, self.asker, self.verb, options.key)
+
     async def once(self, options: Options, deed: Callable[[], Awaitable[T]]) -> T:
         """``deed()``, once per key: for what is done outside the database. Its answer is JSON-able."""
         if not options.key:
             return await deed()
-        known = await self.core.store.read(keys.find, self.asker, self.verb, options.key)
+        known = await self.known(options)
         if known is not None:
             return known  # type: ignore[no-any-return]
         answer = await deed()

@@ -12,7 +12,7 @@ from qrmd.operations.inputs import Ref
 from qrmd.operations.registry import OPERATE, verb
 from qrmd.operations.schema import Options
 from qrmd.states import ApplianceState, HostState
-from qrmd.store import claims, fences, hosts, keys, observed, places
+from qrmd.store import claims, fences, hosts, observed, places
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.observed import Change
 from qrmd.store.transitions import transition
@@ -102,10 +102,9 @@ async def host_admit(call: Call, host: Ref, options: Options = _OPTIONS) -> Any:
     """
     found = await call.read(hosts.find, host)
     place = f"host:{found.id}"
-    if options.key and not options.dry_run:
-        known = await call.read(keys.find, call.asker, call.verb, options.key)
-        if known is not None:
-            return known
+    known = None if options.dry_run else await call.known(options)
+    if known is not None:
+        return known
     if found.state is not HostState.FENCED:
         raise Conflict(f"it is {found.state}; only a fenced host is admitted", subject=place, state=found.state.value)
     await look(call, found)

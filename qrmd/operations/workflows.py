@@ -42,7 +42,7 @@ async def _steer(call: Call, turn: Turn, workflow: int, options: Options) -> Any
     if not options.key:
         await call.core.engine.steer(turn, workflow, call.actor, options.reason)
         return workflow
-    known = await call.read(keys.find, call.asker, call.verb, options.key)
+    known = await call.known(options)
     if known is None:
         also = partial(keys.keep, actor=call.asker, verb=call.verb, key=options.key, result=workflow)
         await call.core.engine.steer(turn, workflow, call.actor, options.reason, also)

@@ -14,6 +14,7 @@ from qrmd.store import debts
 from qrmd.store.connection import Db, Row, Transaction
 from qrmd.store.journal import disown, done, save_carried, undone
 from qrmd.store.transitions import state_of
+from qrmd.store.workflows import LIVE, is_live
 from qrmd.workflow.live import LiveStep, LiveWorkflow
 from qrmd.workflow.plan import Owned
 
@@ -48,6 +49,15 @@ def owe(db: Transaction, live: LiveWorkflow, step: LiveStep) -> bool:
     return True
 
 
+def defer(db: Transaction, live: LiveWorkflow, step: LiveStep) -> bool:
+    """A debt that takes away at a fenced host is not tried there any more: ``host.admit`` does it.
+
+    Returns:
+        False: it is no debt any more, or the host is not fenced any more; nothing was written.
+    """
+    return debts.is_debt(db, step) and owe(db, live, step)
+
+
 def owed_at(db: Db, place: str) -> list[Row]:
     """Steps that are owed at a place, in the order in which they are paid."""
     return db.rows(
@@ -63,11 +73,8 @@ def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
         done(db, step, {})
     else:
         undone(db, step)
-    if state_of(db, "workflow", live.id) in ENDED:  # it may have ended since it was loaded
+    if not is_live(db, live.id):  # it may have ended since it was loaded
         debts.arrive(db, live)
-
-
-ENDED = frozenset({"done", "undone", "abandoned"})
 
 
 def require_paid(db: Db, place: str) -> None:
@@ -85,16 +92,20 @@ def write_off(db: Transaction, place: str) -> int:
     """The host will not come back: nothing is owed there any more, and what we had there is gone with it.
 
     Returns:
-        How many steps were owed.
+        How many steps were owed or debts.
     """
-    rows = db.rows("SELECT id, workflow_id, owns, disowns FROM steps WHERE place = ? AND state = 'owed'", (place,))
+    rows = db.rows(
+        "SELECT id, workflow_id, owns, disowns FROM steps"
+        f" WHERE id IN ({debts.UNPAID_STEPS}) AND place = ?",  # noqa: S608 - our own text
+        (place,),
+    )
     for row in rows:
         db.execute("UPDATE steps SET state = ? WHERE id = ?", (StepState.SKIPPED.value, row["id"]))
         disown(db, _things(row))
     db.execute("DELETE FROM owned WHERE place = ?", (place,))
     for row in db.rows(
         f"SELECT id, subject FROM workflows WHERE id IN ({', '.join('?' * len(rows))})"  # noqa: S608 - marks only
-        " AND state IN ('done', 'undone', 'abandoned')",
+        f" AND state NOT IN {LIVE}",
         [row["workflow_id"] for row in rows],
     ):
         debts.settle(db, row["id"], row["subject"], "workflow.debts_void")

@@ -11,6 +11,7 @@ from qrmd.names import shown
 from qrmd.operations.schema import ListOptions
 from qrmd.store.connection import Db
 from qrmd.store.rows import shape
+from qrmd.store.workflows import LIVE
 
 _STATEFUL = {"hosts", "images", "appliances", "resources"}
 _TOLD = ("name", "hostname", "owner", "comment", "uuid", "operation", "subject", "actor", "reason", "location", "cidr")
@@ -19,7 +20,7 @@ _COUNTED = {
     "resource": "state <> 'removed'",
     "host": "state <> 'removed'",
     "image": "state <> 'removed'",
-    "workflow": "state IN ('planning', 'running', 'undoing', 'stuck')",
+    "workflow": f"state IN {LIVE}",
 }
 
 

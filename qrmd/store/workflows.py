@@ -56,6 +56,11 @@ def _sealed(db: Db, workflow_id: int, named: Sequence[int]) -> dict[int, bytes]:
     return secrets.sealed(db, {*named, *own})
 
 
+def is_live(db: Db, ident: int) -> bool:
+    """Whether a workflow has not ended; a stuck one has not."""
+    return db.value(f"SELECT 1 FROM workflows WHERE id = ? AND state IN {LIVE}", (ident,)) is not None  # noqa: S608
+
+
 def begun_by_key(db: Db, operation: str, key: str) -> int | None:
     """Id of the workflow of this operation that a key began."""
     found: int | None = db.value("SELECT id FROM workflows WHERE key = ? AND operation = ?", (key, operation))

@@ -71,7 +71,7 @@ class Customer:
     def letters(self, words: str) -> list[EmailMessage]:
         """Mails in the sink with these words in their subject, in the order in which they came."""
         found = []
-        for path in sorted(self.centre.access.mail_dir.glob("[0-9]*.eml")):
+        for path in sorted(self.centre.access.mail_dir.glob("*.eml")):
             message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
             if isinstance(message, EmailMessage) and words in str(message["Subject"]):
                 found.append(message)

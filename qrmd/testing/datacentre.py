@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from qrmd.testing.daemon import Daemon, Setting
-from qrmd.testing.lab import LabAccess
+from qrmd.testing.lab import LabAccess, lab
 from qrmd.testing.outside import Outside, look
 
 PLUGINS = ("kvm", "dir-storage", "dnsmasq")
@@ -127,3 +128,23 @@ class DataCentre:
     def close(self) -> None:
         """End the daemon; the lab stays."""
         self.daemon.close()
+
+
+@contextmanager
+def data_centre(name: str, directory: Path, *, range_size: int = 100, **given: Any) -> Iterator[DataCentre]:
+    """One that is built, over a lab of its own; both end with the block.
+
+    Args:
+        name: of the lab.
+        range_size: addresses to give out.
+        given: as ``DataCentre`` takes it.
+    """
+    try:
+        made = DataCentre(lab.up(name), directory, **given)
+        try:
+            made.build(range_size=range_size)
+            yield made
+        finally:
+            made.close()
+    finally:
+        lab.down(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qrmd.config import load_config
-from qrmd.daemon import build, build_in
+from qrmd.daemon import bring_up, build, build_in, take_down
 from qrmd.model import Actor, Role
 from qrmd.operations.call import dispatch
 from qrmd.preparation import prepare
@@ -65,10 +65,7 @@ class Harness:
 
     async def _start(self) -> None:
         core = self.core
-        await core.plugins.build_in(self._built_in)
-        await core.outbox.start()
-        await core.plugins.start_enabled()
-        await core.engine.recover()
+        await bring_up(core, self._built_in)
         core.starting.clear()
         core.plugins.beat()
         for name in self._plugins:
@@ -78,15 +75,10 @@ class Harness:
     def stop(self) -> None:
         """Stop everything; the rows stay."""
         self.core.engine.drain()
-        self.loop.run(self._stop())
+        self.loop.run(take_down(self.core, self._monitor))
         self.core.auth.stop()
         self.core.lanes.stop()
         self.store.stop()
-
-    async def _stop(self) -> None:
-        self._monitor.stop()
-        await self.core.plugins.stop_all()
-        await self.core.outbox.stop()
 
     def call(self, verb: str, *arguments: Any, actor: Actor = ADMINISTRATOR) -> Any:
         """Call a verb. Raises what it raises."""

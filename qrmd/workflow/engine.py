@@ -16,6 +16,7 @@ from qrmd.model import Actor
 from qrmd.states import StepState, WorkflowState
 from qrmd.store import journal, keys, workflows
 from qrmd.store.connection import Transaction
+from qrmd.store.rehearsal import rehearse
 from qrmd.store.transitions import move, state_of
 from qrmd.workflow.debts import Debts
 from qrmd.workflow.driver import ENDED, Driver
@@ -28,10 +29,6 @@ from qrmd.workflow.request import Begun, Request
 from qrmd.workflow.steering import Steering, Turn, stuck_undoing
 
 log = logging.getLogger(__name__)
-
-
-class _RehearsedError(Exception):
-    """Carries what begun out of a transaction that must not commit."""
 
 
 class Engine:
@@ -112,13 +109,9 @@ class Engine:
         holder = self._replaced_by(request)
         if holder is not None and _undone_is_enough(holder, request):
             return Plan(operation, request.subject, (), {"cancels": holder.id})
-        try:
-            await self._parts.store.write(_begin_and_roll_back, request, holder)
-        except _RehearsedError as rehearsed:
-            begun: Begun = rehearsed.args[0]
-            plan = self._plan(kind, f"{kind.subject_kind}:{begun.subject_id}", begun.view, arguments)
-            return plan if holder is None else replace(plan, facts={**plan.facts, "cancels": holder.id})
-        raise AssertionError("a rehearsal always rolls back")
+        begun = await rehearse(self._parts.store, _begin_instead, request, holder)
+        plan = self._plan(kind, f"{kind.subject_kind}:{begun.subject_id}", begun.view, arguments)
+        return plan if holder is None else replace(plan, facts={**plan.facts, "cancels": holder.id})
 
     async def rehearse_new(
         self, operation: str, creates: Sequence[Callable[[Transaction], int]], actor: Actor
@@ -126,12 +119,8 @@ class Engine:
         """The plans of an operation on so many new subjects, each beside the reservations of those before it."""
         kind = self._kind(operation)
         requests = [Request(kind, 0, {}, actor, create=create) for create in creates]
-        try:
-            await self._parts.store.write(_begin_all_and_roll_back, requests)
-        except _RehearsedError as rehearsed:
-            begun: list[Begun] = rehearsed.args[0]
-            return [self._plan(kind, f"{kind.subject_kind}:{each.subject_id}", each.view, {}) for each in begun]
-        raise AssertionError("a rehearsal always rolls back")
+        begun = await rehearse(self._parts.store, _begin_all, requests)
+        return [self._plan(kind, f"{kind.subject_kind}:{each.subject_id}", each.view, {}) for each in begun]
 
     async def wait(self, workflow_id: int, seconds: float) -> None:
         """Return when the workflow has ended or is stuck, or after so many seconds."""
@@ -343,13 +332,13 @@ def _quietly(work: Any) -> None:
     Deferred.fromCoroutine(work).addErrback(tell)
 
 
-def _begin_and_roll_back(db: Transaction, request: Request, replaced: LiveWorkflow | None) -> None:
+def _begin_instead(db: Transaction, request: Request, replaced: LiveWorkflow | None) -> Begun:
     if replaced is not None:
         for state in (WorkflowState.UNDOING, WorkflowState.UNDONE):
             if state_of(db, "workflow", replaced.id) != state:
                 move(db, "workflow", replaced.id, state)
-    raise _RehearsedError(workflows.begin(db, request))
+    return workflows.begin(db, request)
 
 
-def _begin_all_and_roll_back(db: Transaction, requests: Sequence[Request]) -> None:
-    raise _RehearsedError([workflows.begin(db, each) for each in requests])
+def _begin_all(db: Transaction, requests: Sequence[Request]) -> list[Begun]:
+    return [workflows.begin(db, each) for each in requests]

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from qrmd.testing.daemon import Daemon, Setting
 from qrmd.testing.distributions import write_distribution
 from qrmd.testing.loop import Loop
+from qrmd.testing.sites import populate
 from qrmd.testing.works import Works
 from qrmd.testing.workshop import Workshop
 from tests.component.engine_turns import close
@@ -42,6 +44,22 @@ class Base:
 def loop() -> Loop:
     """Turns time and runs what threads deliver."""
     return Loop()
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Path:
+    """The file that tells the plugin ``simulated`` what goes wrong; nothing does yet."""
+    path = tmp_path / "faults.json"
+    path.write_text("[]", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def faulty_daemon(tmp_path: Path, faults: Path) -> Iterator[Daemon]:
+    """A populated daemon whose simulated hosts and storages obey ``faults``."""
+    with Daemon(Setting(tmp_path, plugins={"simulated": {"faults": str(faults)}})) as made:
+        populate(made, tmp_path)
+        yield made
 
 
 @pytest.fixture

@@ -31,10 +31,8 @@ ANNA = Actor("user:anna", Role.OPERATOR)
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
+def daemon(tmp_path: Path, faults: Path) -> Iterator[Daemon]:
     """With an appliance whose start hangs on its host."""
-    faults = tmp_path / "faults.json"
-    faults.write_text("[]", encoding="utf-8")
     with Daemon(Setting(tmp_path, plugins={"simulated": {"faults": str(faults), "blocking": True}})) as made:
         populate(made, tmp_path)
         made.call("kernel.add", {"name": "own", "path": str(tmp_path / "disk.raw")})

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qrmd.cli.connection import CallFailed
-from qrmd.testing.daemon import Daemon, Setting
-from qrmd.testing.sites import password_of, populate
+from qrmd.testing.daemon import Daemon
+from qrmd.testing.sites import password_of
 from qrmd.testing.waiting import wait_until
 
 SURE = {"reason": "I have pulled its plug"}
@@ -19,18 +18,10 @@ ALL = ("check", "load", "define", "undefine", "power_on", "shutdown", "power_off
 
 
 @pytest.fixture
-def faults(tmp_path: Path) -> Path:
-    path = tmp_path / "faults.json"
-    path.write_text("[]", encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def daemon(tmp_path: Path, faults: Path) -> Iterator[Daemon]:
-    with Daemon(Setting(tmp_path, plugins={"simulated": {"faults": str(faults)}})) as made:
-        populate(made, tmp_path)
-        made.call("host.add", {"name": "node-2", "uri": "simulated://node-2", "type": "simulated-vm"})
-        yield made
+def daemon(faulty_daemon: Daemon) -> Daemon:
+    """With a second host."""
+    faulty_daemon.call("host.add", {"name": "node-2", "uri": "simulated://node-2", "type": "simulated-vm"})
+    return faulty_daemon
 
 
 def break_verbs(faults: Path, *verbs: str, host: str = "node-1") -> None:

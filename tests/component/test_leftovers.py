@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,14 @@ import pytest
 from qrmd.cli.audit import UNCLEAN
 from qrmd.cli.connection import CallFailed
 from qrmd.process import Completed, run
-from qrmd.testing.daemon import Daemon, Setting
-from qrmd.testing.sites import password_of, populate
+from qrmd.testing.daemon import Daemon
+from qrmd.testing.sites import password_of
 from qrmd.testing.waiting import wait_until
 
 
 @pytest.fixture
-def faults(tmp_path: Path) -> Path:
-    path = tmp_path / "faults.json"
-    path.write_text("[]", encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def daemon(tmp_path: Path, faults: Path) -> Iterator[Daemon]:
-    with Daemon(Setting(tmp_path, plugins={"simulated": {"faults": str(faults)}})) as made:
-        populate(made, tmp_path)
-        yield made
+def daemon(faulty_daemon: Daemon) -> Daemon:
+    return faulty_daemon
 
 
 def qrm(daemon: Daemon, *words: str) -> Completed:

@@ -46,15 +46,12 @@ def test_an_appliance_whose_machine_is_gone(tmp_path: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["stop", "restart"])
-def test_a_paused_appliance(tmp_path: Path, way: str) -> None:
-    faults = tmp_path / "faults.json"
-    faults.write_text("[]", encoding="utf-8")
-    with Daemon(Setting(tmp_path, plugins={"simulated": {"faults": str(faults)}})) as daemon:
-        populate(daemon, tmp_path)
-        daemon.finish("appliance.stop", "web-1", {"grace_seconds": 0})
-        faults.write_text(json.dumps([{"verb": "power_on", "effect": "pause", "nth": 1}]), encoding="utf-8")
-        daemon.finish("appliance.start", "web-1")
-        wait_until(lambda: state(daemon) == "paused", timeout=30, what="the monitor")
-        daemon.finish(f"appliance.{way}", "web-1", {"grace_seconds": 30})
-        assert state(daemon) == ("stopped" if way == "stop" else "active")
-        assert daemon.call("audit.leftovers")["clean"]
+def test_a_paused_appliance(faulty_daemon: Daemon, faults: Path, way: str) -> None:
+    daemon = faulty_daemon
+    daemon.finish("appliance.stop", "web-1", {"grace_seconds": 0})
+    faults.write_text(json.dumps([{"verb": "power_on", "effect": "pause", "nth": 1}]), encoding="utf-8")
+    daemon.finish("appliance.start", "web-1")
+    wait_until(lambda: state(daemon) == "paused", timeout=30, what="the monitor")
+    daemon.finish(f"appliance.{way}", "web-1", {"grace_seconds": 30})
+    assert state(daemon) == ("stopped" if way == "stop" else "active")
+    assert daemon.call("audit.leftovers")["clean"]

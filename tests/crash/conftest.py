@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,25 +11,15 @@ from qrmd.testing.needs import require
 
 require("lab", "libvirt", "dnsmasq", "qemu-img")
 
-from qrmd.testing.datacentre import DataCentre  # noqa: E402
-from qrmd.testing.lab import lab  # noqa: E402
+from qrmd.testing.datacentre import DataCentre, data_centre  # noqa: E402
 from qrmd.testing.strikes import settle  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def centre(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataCentre]:
     """A daemon over a lab of its own."""
-    name = f"c{os.getpid()}"
-    directory: Path = tmp_path_factory.mktemp("centre")
-    try:
-        made = DataCentre(lab.up(name), directory)
-        try:
-            made.build()
-            yield made
-        finally:
-            made.close()
-    finally:
-        lab.down(name)
+    with data_centre(f"c{os.getpid()}", tmp_path_factory.mktemp("centre")) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

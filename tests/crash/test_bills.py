@@ -12,9 +12,8 @@ import pytest
 
 from qrmd.process import run
 from qrmd.testing.customer import Customer
-from qrmd.testing.datacentre import DataCentre
+from qrmd.testing.datacentre import DataCentre, data_centre
 from qrmd.testing.journal import Journal, watch
-from qrmd.testing.lab import lab
 from qrmd.testing.needs import require
 from qrmd.testing.strikes import Asking, deadly, options
 from qrmd.testing.waiting import wait_until
@@ -27,17 +26,10 @@ FIT, ASKED = 2, 3
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataCentre]:
     """With two addresses to give out; a ledger line is written every few seconds."""
-    directory: Path = tmp_path_factory.mktemp("bills")
-    access = lab.up(f"b{os.getpid()}")
-    try:
-        made = DataCentre(access, directory, plugins={"cloud": {"stop_seconds": 1, "line_seconds": 1}})
-        try:
-            made.build(range_size=FIT)
-            yield made
-        finally:
-            made.close()
-    finally:
-        lab.down(access.name)
+    cloud = {"stop_seconds": 1, "line_seconds": 1}
+    directory = tmp_path_factory.mktemp("bills")
+    with data_centre(f"b{os.getpid()}", directory, range_size=FIT, plugins={"cloud": cloud}) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -189,9 +189,9 @@ def test_a_planner_that_holds_the_daemon_is_quarantined_by_its_restart(centre: D
     assert centre.audit()["clean"]
 
 
-def test_a_daemon_killed_while_it_plans_plans_again(centre: DataCentre, orders: Orders) -> None:
-    """The reservations are rows then, the steps are not."""
-    daemon, appliance = centre.daemon, centre.add_appliance()
+def kill_while_planning(centre: DataCentre, orders: Orders, appliance: int, then: str) -> int:
+    """Kill the daemon while it plans a start; ``then`` is the planner's order when it runs again. The workflow's id."""
+    daemon = centre.daemon
     orders.give("hold the daemon in the planner")
     with daemon.journal() as journal:
         before = journal.newest()
@@ -200,9 +200,16 @@ def test_a_daemon_killed_while_it_plans_plans_again(centre: DataCentre, orders: 
         assert journal.state(workflow) == "planning"
         daemon.kill()
         assert journal.steps(workflow) == []
-    orders.give("behave")
+    orders.give(then)
     daemon.start()
     assert asking.answer() == workflow
+    return workflow
+
+
+def test_a_daemon_killed_while_it_plans_plans_again(centre: DataCentre, orders: Orders) -> None:
+    """The reservations are rows then, the steps are not."""
+    daemon, appliance = centre.daemon, centre.add_appliance()
+    workflow = kill_while_planning(centre, orders, appliance, "behave")
     found = daemon.wait(workflow)
     assert found["state"] == "done"
     assert "naughty.do" in {step["action"] for step in found["steps"]}
@@ -214,15 +221,7 @@ def test_a_daemon_killed_while_it_plans_plans_again(centre: DataCentre, orders: 
 
 def test_a_plan_that_a_restart_finds_refused_releases_its_reservations(centre: DataCentre, orders: Orders) -> None:
     daemon, appliance = centre.daemon, centre.add_appliance()
-    orders.give("hold the daemon in the planner")
-    with daemon.journal() as journal:
-        before = journal.newest()
-        asking = Asking(daemon, "appliance.start", appliance, "", options())
-        workflow = watch(lambda: journal.find("appliance.start", before), 30.0, "the start")
-        daemon.kill()
-    orders.give("raise in the planner")
-    daemon.start()
-    assert asking.answer() == workflow
+    workflow = kill_while_planning(centre, orders, appliance, "raise in the planner")
     assert daemon.wait(workflow)["state"] == "undone"
     shown = daemon.call("appliance.get", appliance)
     assert (shown["state"], shown["nics"]) == ("stopped", [])

@@ -49,9 +49,9 @@ class Sink:
         head = f"X-Envelope-From: {envelope.mail_from}\r\nX-Envelope-To: {recipients}\r\n"
         content = envelope.original_content or b""
         name = f"{time.time_ns():020d}-{next(self._numbers):06d}.eml"
-        draft = self._mails / f".{name}"
+        draft = self._mails / f"{name}.part"
         draft.write_bytes(head.encode() + content)
-        draft.rename(self._mails / name)  # a reader sees whole mails only
+        draft.rename(self._mails / name)  # who reads *.eml sees whole mails only
         return "250 2.0.0 taken"
 
 
