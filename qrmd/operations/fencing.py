@@ -86,6 +86,7 @@ async def _go_on(call: Call, place: str, options: Options) -> list[int]:
             await call.core.engine.steer(Turn.RETRY, ident, call.actor, options.reason)
         except Conflict:
             continue  # somebody was faster
+    call.core.engine.debts.pay_now(place)
     return sorted({*stuck, *await call.read(fences.waiting_at, place)})
 
 
@@ -111,7 +112,9 @@ async def host_admit(call: Call, host: Ref, options: Options = _OPTIONS) -> Any:
     if options.dry_run:
         return {"dry_run": True, "owed": await call.read(_titles, place)}
     paid = await call.core.engine.fences.pay(place)
-    return await call.change(options, _admit, call, found.id, paid, options.reason)
+    answer = await call.change(options, _admit, call, found.id, paid, options.reason)
+    call.core.engine.debts.pay_now(place)
+    return answer
 
 
 def _titles(db: Db, place: str) -> list[str]:
@@ -140,7 +143,7 @@ async def host_scrap(call: Call, host: Ref, options: Options = _OPTIONS) -> Any:
     """Remove a fenced host that never comes back, with all that was owed there or ours there.
 
     Storages that only it reached are forgotten with it. Refused while an appliance, an image or a disk is there.
-    Returns how many steps were owed.
+    Returns how many steps were owed or tried again and again there.
     """
     return await call.change(options, _scrap, call, host, options.reason)
 

@@ -14,7 +14,7 @@ from qrmd.operations.inputs import Name, Ref, Text, Uri
 from qrmd.operations.registry import ADMINISTER, LOOK, OPERATE, verb
 from qrmd.operations.schema import ListOptions, Options, Range, Served
 from qrmd.states import HostState
-from qrmd.store import claims, hosts
+from qrmd.store import claims, hosts, progress
 from qrmd.store.connection import Transaction
 from qrmd.store.transitions import transition
 
@@ -94,15 +94,18 @@ async def host_list(call: Call, options: ListOptions = _LIST) -> list[dict[str, 
 
 @verb("host.get", roles=LOOK)
 async def host_get(call: Call, host: Ref) -> dict[str, Any]:
-    """One host: its facts, what it has promised, the appliances on it, and its ``load`` now.
+    """One host: its facts, what it has promised, the appliances on it, what is ``owed`` there, and its ``load`` now.
 
+    ``owed`` lists steps that are still to be done there: ``workflow_id``, ``operation``, ``subject``, ``title`` and
+    ``state`` (``owed``: ``host.admit`` does it; ``debt``: tried again by itself unless the host is fenced).
     ``load`` has ``cpu`` (0 to 1 of all its processors), ``memory_free_mb`` and when they were ``seen_at``;
     ``silent_since`` and ``fault`` are there when the host does not answer now.
     """
     found = await call.read(hosts.find, host)
     shown = await call.read(hosts.show_one, found.id)
+    owed = await call.read(progress.owed_at, f"host:{found.id}")
     sighting = await call.core.reach.sightings.look(f"load:{found.id}", partial(_load, call, found))
-    return {**shown, "load": {**(sighting.value or {}), **sighting.as_dict()}}
+    return {**shown, "owed": owed, "load": {**(sighting.value or {}), **sighting.as_dict()}}
 
 
 async def _load(call: Call, host: Host) -> dict[str, Any]:
@@ -127,6 +130,13 @@ def _remove(db: Transaction, call: Call, ref: int | str, reason: str) -> bool:
         )
     claims.require_free(db, f"host:{found.id}")
     hosts.check_unused(db, found)
+    owed = progress.owed_at(db, f"host:{found.id}")
+    if owed:
+        raise Conflict(
+            f"{owed[0]['title']} is still owed there (workflow {owed[0]['workflow_id']})",
+            subject=f"host:{found.id}",
+            hint="it is tried again by itself; host.declare_fenced and host.scrap write it off",
+        )
     transition(db, "host", found.id, HostState.REMOVED, actor=call.actor.name, reason=reason)
     call.core.capacity.refresh_hosts(db)
     return True

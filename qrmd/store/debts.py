@@ -10,7 +10,7 @@ from qrmd.clock import now_us
 from qrmd.model import Severity
 from qrmd.states import StepState
 from qrmd.store import secrets
-from qrmd.store.connection import Transaction
+from qrmd.store.connection import Db, Transaction
 from qrmd.store.journal import done, failed, is_unpaid
 from qrmd.store.transitions import state_of, transition
 from qrmd.workflow.live import LiveStep, LiveWorkflow
@@ -20,7 +20,9 @@ UNPAID_STEPS = "SELECT id FROM steps WHERE state = 'debt' UNION ALL SELECT id FR
 
 
 def make(db: Transaction, live: LiveWorkflow, step: LiveStep, fault: Mapping[str, Any], wake_at: int) -> None:
-    """A step that may come later has failed: it stays visible and is retried."""
+    """A step that may come later has failed: it stays visible and is retried. A debt that was forgiven stays so."""
+    if step.state is StepState.DEBT and not is_debt(db, step):
+        return
     failed(db, step, StepState.DEBT, fault, wake_at)
     if step.state is not StepState.DEBT:
         events.append(
@@ -33,8 +35,15 @@ def make(db: Transaction, live: LiveWorkflow, step: LiveStep, fault: Mapping[str
         )
 
 
+def is_debt(db: Db, step: LiveStep) -> bool:
+    """Whether a step is a debt by its row; it may have been forgiven while it was tried."""
+    return bool(db.value("SELECT state FROM steps WHERE id = ?", (step.id,)) == StepState.DEBT)
+
+
 def pay(db: Transaction, live: LiveWorkflow, step: LiveStep) -> None:
     """A debt is paid; with the last one the workflow's secrets go, and a subject that waited for it arrives."""
+    if not is_debt(db, step):
+        return
     done(db, step, {})
     arrive(db, live)
 

@@ -94,11 +94,8 @@ def write_off(db: Transaction, place: str) -> int:
     Returns:
         How many steps were owed or debts.
     """
-    rows = db.rows(
-        "SELECT id, workflow_id, owns, disowns FROM steps"
-        f" WHERE id IN ({debts.UNPAID_STEPS}) AND place = ?",  # noqa: S608 - our own text
-        (place,),
-    )
+    unpaid = f"SELECT id, workflow_id, owns, disowns FROM steps WHERE id IN ({debts.UNPAID_STEPS}) AND place = ?"  # noqa: S608
+    rows = db.rows(unpaid, (place,))
     for row in rows:
         db.execute("UPDATE steps SET state = ? WHERE id = ?", (StepState.SKIPPED.value, row["id"]))
         disown(db, _things(row))

@@ -25,6 +25,11 @@ _DEBTS = f"""
 SELECT s.id, s.workflow_id, w.operation, w.subject, s.title, s.state, s.place, s.attempts, s.fault, s.wake_at
 FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.id IN ({UNPAID_STEPS}) ORDER BY s.id LIMIT 1000
 """  # noqa: S608 - our own text
+_OWED_AT = f"""
+SELECT s.workflow_id, w.operation, w.subject, s.title, s.state
+FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.id IN ({UNPAID_STEPS}) AND s.place = ?
+ORDER BY s.id LIMIT 1000
+"""  # noqa: S608 - our own text
 
 
 def list_page(db: Db, options: ListOptions) -> list[dict[str, Any]]:
@@ -53,3 +58,8 @@ def show_one(db: Db, ident: int) -> dict[str, Any]:
 def list_debts(db: Db) -> list[dict[str, Any]]:
     """Steps that are still owed, the oldest 1000."""
     return shapes(db.rows(_DEBTS))
+
+
+def owed_at(db: Db, place: str) -> list[dict[str, Any]]:
+    """Steps that are still owed at a place (``host:1``), the oldest 1000."""
+    return shapes(db.rows(_OWED_AT, (place,)))

@@ -11,6 +11,7 @@ from qrmd.clock import SECOND, now_us
 from qrmd.errors import QrmdError
 from qrmd.states import StepState
 from qrmd.store import debts as rows
+from qrmd.store import fences
 from qrmd.store.workflows import Void
 from qrmd.timers import Timer
 from qrmd.workflow.action import Again
@@ -45,12 +46,12 @@ class Debts:
             for step in live.owing:
                 self._later(live, step)
 
-    def pay_now(self) -> None:
-        """Try all debts at once: something came back."""
+    def pay_now(self, place: str = "") -> None:
+        """Try all debts at once, or those at a place (``host:1``): something changed there."""
         for known in self._debtors.values():
             for live in known:
                 for step in live.owing:
-                    if step.id in self._timers:
+                    if step.id in self._timers and place in {"", step.step.place}:
                         step.wake_at = 0
                         self._later(live, step)
 
@@ -119,6 +120,13 @@ class Debts:
 
     async def _try(self, live: LiveWorkflow, step: LiveStep) -> None:
         """One attempt; what it says about the step is only written while the step is still owed."""
+        store = self._parts.store
+        if not await store.read(rows.is_debt, step):
+            self._end(live, step, StepState.SKIPPED)  # written off with its host
+            return
+        if await store.read(fences.is_fenced, step.step.place):
+            await self._rest(live, step)
+            return
         step.attempts += 1
         step.wake_at = now_us() + int(self._parts.pacing.pause(step.attempts) * SECOND)
         action = self._parts.actions.get(step.step.action)
@@ -135,12 +143,22 @@ class Debts:
                     return
                 fault = {"message": outcome.note}
         if step.state is StepState.DEBT:
-            await self._parts.store.write_urgently(rows.make, live, step, fault, step.wake_at)
+            await store.write_urgently(rows.make, live, step, fault, step.wake_at)
             step.fault = fault
+
+    async def _rest(self, live: LiveWorkflow, step: LiveStep) -> None:
+        """Its host is fenced, so it is not tried: what takes away is owed from now on, anything else waits."""
+        step.wake_at = now_us() + int(self._parts.pacing.longest_pause * SECOND)
+        if live.kind.mirrored and await self._parts.store.write_urgently(fences.defer, live, step):
+            self._end(live, step, StepState.OWED)
 
     async def _paid(self, live: LiveWorkflow, step: LiveStep) -> None:
         if step.state is not StepState.DEBT:
             return
         await self._parts.store.write_urgently(rows.pay, live, step)
-        step.state = StepState.DONE
+        self._end(live, step, StepState.DONE)
+
+    def _end(self, live: LiveWorkflow, step: LiveStep, state: StepState) -> None:
+        """It is no debt any more."""
+        step.state = state
         self._settle(live)

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from qrmd.store import claims, migrations
 from qrmd.store.connection import Db, open_writer
 from qrmd.store.counts import count_rows
-from qrmd.store.progress import list_debts
+from qrmd.store.progress import list_debts, owed_at
 
 SCANS = {"SCAN s", "SCAN steps", "SCAN a", "SCAN i"}
 """Of all steps, appliances or images there ever were."""
@@ -23,10 +23,11 @@ SCANS = {"SCAN s", "SCAN steps", "SCAN a", "SCAN i"}
     [
         (count_rows, "FROM steps"),
         (list_debts, "FROM steps"),
+        (lambda db: owed_at(db, "host:1"), "FROM steps"),
         (lambda db: claims.of_workflow(db, 1), "JOIN appliances"),
         (lambda db: claims.on(db, "host:1"), "JOIN appliances"),
     ],
-    ids=["number of debts", "debts", "what a workflow holds", "who holds a host"],
+    ids=["number of debts", "debts", "what is owed at a host", "what a workflow holds", "who holds a host"],
 )
 def test_it_is_found_by_index(look: Callable[[Db], Any], table: str, tmp_path: Path) -> None:
     connection = open_writer(tmp_path / "db")
