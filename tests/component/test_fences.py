@@ -51,9 +51,13 @@ def test_a_stop_on_a_fenced_host_is_done_and_paid_before_the_host_is_up(daemon: 
     assert daemon.call("appliance.get", "web-1")["host_id"] == 1
     fence(daemon, faults)
     assert state(daemon, "appliance", "web-1") == "error"
-    refused = daemon.fault("appliance.start", "web-1")
-    assert refused.code == 409
-    assert "stop it" in str(refused)
+    for asked in (("appliance.start", "web-1"), ("appliance.restart", "web-1", {"grace_seconds": 0})):
+        refused = daemon.fault(*asked)
+        assert refused.code == 409
+        assert "its machine is on host node-1, which is fenced" in str(refused)
+        assert "stop it" in str(refused)
+    assert "fenced" in str(daemon.fault("appliance.restart", "web-1", {"dry_run": True}))
+    assert state(daemon, "appliance", "web-1") == "error"
 
     stopped = daemon.finish("appliance.stop", "web-1")
     assert {each["action"]: each["state"] for each in stopped["steps"]} == {
@@ -63,6 +67,12 @@ def test_a_stop_on_a_fenced_host_is_done_and_paid_before_the_host_is_up(daemon: 
     }
     assert owned_on(daemon) == ["console", "domain", "seed"]
     assert [each["state"] for each in daemon.call("workflow.debts")] == ["owed", "owed"]
+    of = {"workflow_id": stopped["id"], "operation": "appliance.stop", "subject": "appliance:1", "state": "owed"}
+    assert daemon.call("host.get", "node-1")["owed"] == [
+        {**of, "title": "shut web-1 down on node-1"},
+        {**of, "title": "forget web-1 on node-1"},
+    ]
+    assert daemon.call("host.get", "node-2")["owed"] == []
     daemon.finish("appliance.start", "web-1")
     assert daemon.call("appliance.get", "web-1")["host_id"] == 2
 
@@ -81,6 +91,7 @@ def test_a_stop_on_a_fenced_host_is_done_and_paid_before_the_host_is_up(daemon: 
     assert state(daemon) == "up"
     assert owned_on(daemon) == []
     assert daemon.call("workflow.debts") == []
+    assert daemon.call("host.get", "node-1")["owed"] == []
     assert state(daemon, "appliance", "web-1") == "active"
     assert daemon.call("audit.leftovers")["clean"]
 
