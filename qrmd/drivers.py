@@ -190,6 +190,7 @@ class VirtualizationCapabilities:
 
     ``blocking`` False: calls return at once and are made on the reactor thread.
     ``guest_answers`` False: guests are simulated, nobody answers ssh in them.
+    ``measures_load`` False: ``load`` is not called; hosts are ranked by what they have promised alone.
     """
 
     live_migration: bool = False
@@ -197,6 +198,7 @@ class VirtualizationCapabilities:
     vnc: bool = False
     blocking: bool = True
     guest_answers: bool = True
+    measures_load: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostLoad:
-    """Measured now. ``cpu`` is 0..1 of all processors, memory in MiB."""
+    """Measured now. ``cpu`` is 0..1 of all processors in use, memory in MiB that machines could take."""
 
     cpu: float
     memory_free_mb: int
@@ -288,7 +290,7 @@ class VirtualizationDriver(Protocol):
         ...
 
     def load(self, host: Host) -> HostLoad:
-        """Load now."""
+        """Load now. Asked at each poll, so it is quick."""
         ...
 
     def define(self, host: Host, spec: MachineSpec) -> None:

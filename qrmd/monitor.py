@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from qrmd.deployment.reach import Reach
-from qrmd.drivers import MachineInfo, MachineState
+from qrmd.deployment.reach import Reach, Reached
+from qrmd.drivers import MachineInfo, MachineState, VirtualizationDriver
 from qrmd.errors import QrmdError
 from qrmd.model import Host
 from qrmd.states import HostState
@@ -80,8 +80,21 @@ class Monitor:
             if host.state in {HostState.UNREACHABLE, HostState.NEW}:
                 await self._store.write(observed.note_host, host.id, self._capacity)
             await self._note(expected, {each.uuid: each for each in seen})
+            await self._measure(there)
         finally:
             self._busy.discard(host.id)
+
+    async def _measure(self, there: Reached[Host, VirtualizationDriver]) -> None:
+        """Its load, for placement. A host that does not tell it is no worse: its last one gets old."""
+        if not there.driver.capabilities.measures_load:
+            return
+        host = there.where
+        try:
+            load = await there.call(there.driver.load)
+        except QrmdError as error:
+            log.info("host %s: its load is not known: %s", host.name, error)
+        else:
+            self._capacity.loads.note(host.id, load.cpu, 1 - load.memory_free_mb / max(host.memory_mb, 1))
 
     async def _missed(self, host: Host, error: QrmdError) -> None:
         self._misses[host.id] = self._misses.get(host.id, 0) + 1

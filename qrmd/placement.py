@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
+from qrmd.loads import Gauge
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -21,7 +23,10 @@ class Requirement:
 
 @dataclass(slots=True)
 class Candidate:
-    """A host and what of it is promised already. Capacities are after over-commit and the host's own reserve."""
+    """A host and what of it is promised already. Capacities are after over-commit and the host's own reserve.
+
+    ``load`` is measured, so it is not compared with the rows.
+    """
 
     host_id: int
     name: str
@@ -32,6 +37,7 @@ class Candidate:
     used_cpus: int = 0
     used_memory_mb: int = 0
     machines: int = 0
+    load: Gauge = field(default_factory=Gauge, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ class Verdict:
 
 
 def choose(requirement: Requirement, candidates: Iterable[Candidate]) -> Candidate | None:
-    """The best host, None when none fits. The most free share wins; ties go to the one named first."""
+    """The best host, None when none fits. The best score wins (see ``_score``); ties go to the one named first."""
     best = rank(requirement, candidates, 1)
     return best[0] if best and _obstacle(requirement, best[0]) is None else None
 
@@ -93,7 +99,7 @@ def _verdict(requirement: Requirement, candidate: Candidate) -> Verdict:
         return Verdict(candidate.name, False, reason, missing=missing)
     score = _score(requirement, candidate)
     free = candidate.memory_mb - candidate.used_memory_mb - requirement.memory_mb
-    return Verdict(candidate.name, True, f"fits; {free:.0f} MiB stay free", score)
+    return Verdict(candidate.name, True, f"fits; {free:.0f} MiB stay free; {candidate.load.now.reason}", score)
 
 
 def _distances(requirement: Requirement, candidates: Iterable[Candidate]) -> list[float]:
@@ -113,15 +119,21 @@ def _distances(requirement: Requirement, candidates: Iterable[Candidate]) -> lis
         ):
             found.append(1.0)
             continue
-        found.append(max(wanted_memory / each.memory_mb, wanted_cpus / each.cpus) - 1)
+        memory_share, cpu_share, load = wanted_memory / each.memory_mb, wanted_cpus / each.cpus, each.load.now
+        promised = memory_share if memory_share > cpu_share else cpu_share  # noqa: FURB136 - faster
+        found.append(promised * load.promises + load.busy - 1)
     return found
 
 
 def _score(requirement: Requirement, candidate: Candidate) -> float:
-    """The smaller of the shares of memory and processors that stay free."""
-    memory = 1 - (candidate.used_memory_mb + requirement.memory_mb) / candidate.memory_mb
-    cpus = 1 - (candidate.used_cpus + requirement.cpus) / candidate.cpus
-    return min(memory, cpus)
+    """The smaller of the shares of memory and processors that stay unpromised, from 0 to 1.
+
+    Where the load is known, a quarter of the score is the smaller share of memory and processors that were idle.
+    """
+    memory = (candidate.used_memory_mb + requirement.memory_mb) / candidate.memory_mb
+    cpus = (candidate.used_cpus + requirement.cpus) / candidate.cpus
+    load = candidate.load.now
+    return 1 - max(memory, cpus) * load.promises - load.busy
 
 
 def _obstacle(requirement: Requirement, candidate: Candidate) -> tuple[str, dict[str, int]] | None:

@@ -22,7 +22,7 @@ from qrmd.operations.schema import Check, Length, ListOptions, Options, Range, S
 from qrmd.placement import Requirement, choose, explain, shortage
 from qrmd.states import ApplianceState, ImageState
 from qrmd.store import addresses, appliance_view, appliances, claims, hosts, images, places, resources
-from qrmd.store.capacity import read_hosts, read_storages
+from qrmd.store.capacity import read_storages
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.observed import Change, note_machines
 from qrmd.store.rows import dump
@@ -306,7 +306,8 @@ def _explain(db: Db, call: Call, appliance: Appliance, quantity: int) -> dict[st
     image = images.find(db, appliance.image_id)
     storage = places.find_storage(db, image.storage_id)
     requirement = Requirement(appliance.virtualization_type, appliance.cpus, appliance.memory_mb, storage.host_id)
-    candidates = [each for each in read_hosts(db) if each.virtualization_type in call.core.registries.virtualization]
+    served = call.core.registries.virtualization
+    candidates = [each for each in call.core.capacity.candidates_of_rows(db) if each.virtualization_type in served]
     first = explain(requirement, candidates)
     _check_disk(db, storage.id, appliance.disk_mb * quantity)
     _check_addresses(db, appliance.networks, quantity)

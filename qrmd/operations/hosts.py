@@ -99,7 +99,7 @@ async def host_get(call: Call, host: Ref) -> dict[str, Any]:
     ``owed`` lists steps that are still to be done there: ``workflow_id``, ``operation``, ``subject``, ``title`` and
     ``state`` (``owed``: ``host.admit`` does it; ``debt``: tried again by itself unless the host is fenced).
     ``load`` has ``cpu`` (0 to 1 of all its processors), ``memory_free_mb`` and when they were ``seen_at``;
-    ``silent_since`` and ``fault`` are there when the host does not answer now.
+    ``silent_since`` and ``fault`` are there when the host does not answer now. Some types measure no load.
     """
     found = await call.read(hosts.find, host)
     shown = await call.read(hosts.show_one, found.id)
@@ -111,6 +111,8 @@ async def host_get(call: Call, host: Ref) -> dict[str, Any]:
 async def _load(call: Call, host: Host) -> dict[str, Any]:
     """What its driver measures. Raises StepFailed, Unavailable."""
     there = call.core.reach.ask_host(host)
+    if not there.driver.capabilities.measures_load:
+        return {}
     return asdict(await there.call(there.driver.load))
 
 

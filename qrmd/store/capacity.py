@@ -1,12 +1,15 @@
 """What hosts and storages have promised. Rows are the truth; the index is a cache of their sums.
 
-It is touched in the writer thread only, follows roll-backs, is rebuilt at start and compared by the audit.
+It is touched in the writer thread only, follows roll-backs, is rebuilt at start and compared by the audit. The loads of
+hosts are beside it: no rows, noted by the monitor, read by any thread.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 
+from qrmd.loads import Loads
 from qrmd.placement import Candidate
 from qrmd.store.connection import Db, Transaction
 
@@ -26,20 +29,27 @@ FROM storages s
 
 
 class Capacity:
-    """Sums per host and storage."""
+    """Sums per host and storage, and how busy hosts are."""
 
-    def __init__(self) -> None:
+    def __init__(self, loads: Loads | None = None) -> None:
+        self.loads = loads or Loads()
         self._hosts: dict[int, Candidate] = {}
         self._storages: dict[int, int] = {}
 
     def rebuild(self, db: Db) -> None:
         """Read everything from the rows."""
-        self._hosts = {candidate.host_id: candidate for candidate in read_hosts(db)}
+        self._hosts = self._read(db)
         self._storages = read_storages(db)
 
     def candidates(self) -> Iterable[Candidate]:
         """All hosts, by id. Not to be kept."""
+        self.loads.forget_old()
         return self._hosts.values()
+
+    def candidates_of_rows(self, db: Db) -> list[Candidate]:
+        """All hosts as the rows of any transaction say, by id; the caller may try things with them."""
+        self.loads.forget_old()
+        return list(self._read(db).values())
 
     def storage_used(self, storage_id: int) -> int:
         """MiB promised on a storage."""
@@ -58,7 +68,7 @@ class Capacity:
     def refresh_hosts(self, db: Transaction) -> None:
         """Hosts were added, changed or removed: read them again now, and once more when that is rolled back."""
         before = self._hosts
-        self._hosts = {candidate.host_id: candidate for candidate in read_hosts(db)}
+        self._hosts = self._read(db)
 
         def restore() -> None:
             self._hosts = before
@@ -69,7 +79,7 @@ class Capacity:
         """Where the index is not what the rows say (the audit shows it; empty is right)."""
         wrong = [
             f"host {true.name}: index {mine}, rows {true}"
-            for true in read_hosts(db)
+            for true in self._read(db).values()
             if (mine := self._hosts.get(true.host_id)) != true
         ]
         wrong += [
@@ -83,6 +93,9 @@ class Capacity:
         """``differences``, in the writer thread, where index and rows belong together."""
         return self.differences(db)
 
+    def _read(self, db: Db) -> dict[int, Candidate]:
+        return {row["id"]: _candidate(row, self.loads) for row in db.rows(_HOSTS)}
+
     def _add(self, host_id: int, cpus: int, memory_mb: int) -> None:
         candidate = self._hosts[host_id]
         candidate.used_cpus += cpus
@@ -93,22 +106,19 @@ class Capacity:
         self._storages[storage_id] -= size_mb
 
 
-def read_hosts(db: Db) -> list[Candidate]:
-    """Candidates with their sums, from the rows."""
-    return [
-        Candidate(
-            row["id"],
-            row["name"],
-            row["virtualization_type"],
-            row["state"],
-            row["cpus"],
-            row["memory_mb"],
-            row["used_cpus"],
-            row["used_memory_mb"],
-            row["machines"],
-        )
-        for row in db.rows(_HOSTS)
-    ]
+def _candidate(row: sqlite3.Row, loads: Loads) -> Candidate:
+    return Candidate(
+        row["id"],
+        row["name"],
+        row["virtualization_type"],
+        row["state"],
+        row["cpus"],
+        row["memory_mb"],
+        row["used_cpus"],
+        row["used_memory_mb"],
+        row["machines"],
+        loads.of(row["id"]),
+    )
 
 
 def read_storages(db: Db) -> dict[int, int]:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.defer import Deferred, gatherResults
 
 from qrmd.errors import Conflict, NoCapacity
+from qrmd.loads import OLD, OLD_AFTER, Loads
 from qrmd.store import addresses, migrations
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Transaction
@@ -125,6 +126,14 @@ class Reserving(RuleBasedStateMachine):
 
         self.write(change, lost)
 
+    @rule(host=st.sampled_from([1, 2]), cpu=st.floats(0, 1))
+    def measure(self, host: int, cpu: float) -> None:
+        self.capacity.loads.note(host, cpu, 0)
+
+    @invariant()
+    def loads_are_those_noted_last(self) -> None:
+        assert [each.load for each in self.capacity.candidates()] == [self.capacity.loads.of(host) for host in (1, 2)]
+
     @invariant()
     def index_is_what_the_rows_say(self) -> None:
         assert self.store.write_now(self.capacity.differences_now) == []
@@ -154,6 +163,22 @@ def store(tmp_path: Path, loop: Loop) -> Iterator[Store]:
     made.start()
     yield made
     made.stop()
+
+
+def test_a_load_that_was_not_renewed_counts_no_more_for_start_and_explanation(store: Store, loop: Loop) -> None:
+    seconds = [1000.0]
+    capacity = Capacity(Loads(lambda: seconds[0]))
+    loop.run(_await(store.write(capacity.rebuild)))
+    for host in (1, 2):
+        capacity.loads.note(host, 0.5, 0)
+    seconds[0] += OLD_AFTER - 1
+    capacity.loads.note(2, 0.5, 0)
+    assert [each.load.now.busy for each in capacity.candidates()] == [0.125, 0.125]
+    seconds[0] += 1
+    assert [each.load.now.busy for each in capacity.candidates()] == [0, 0.125]
+    seconds[0] += OLD_AFTER
+    explained = loop.run(_await(store.read(capacity.candidates_of_rows)))
+    assert [each.load.now for each in explained] == [OLD, OLD]
 
 
 def test_two_hundred_at_once_get_different_addresses_and_the_rest_is_refused(store: Store, loop: Loop) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from defusedxml import ElementTree as SafeET
@@ -13,6 +15,8 @@ from qrmd.libvirt import Shelf
 
 MIN_LIBVIRT = 7_000_000
 SLOW_NAME_SECONDS = 2.0
+SHORTEST_SPAN = 1.0
+"""Seconds between two looks at processors."""
 _CLOCK_FILE = "clock"
 _KIB = 1024
 
@@ -55,24 +59,43 @@ def read_skew(shelf: Shelf, now: Now) -> float:
     return min(theirs - before, 0.0) or max(theirs - after, 0.0)
 
 
-class LoadMeter:
-    """Processor load between two looks; the first look sees the load since the host was booted."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Nanoseconds of all processors since the boot, and how busy they were before this look."""
 
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[int, int]] = {}
+    total: int = 0
+    idle: int = 0
+    busy: float = 0.0
+    taken_at: float = -math.inf
+
+
+class LoadMeter:
+    """Processor load between two looks; the first look sees the load since the host was booted.
+
+    The kernel counts in hundredths of a second, so a look soon after another one sees what that one saw.
+    """
+
+    def __init__(self, clock: Now = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: dict[str, _Look] = {}
 
     def read(self, connection: Any, host: str) -> HostLoad:
         """Load of the host of this name now."""
-        times = connection.getCPUStats(-1)
-        total = sum(times.values())
-        idle = times.get("idle", 0) + times.get("iowait", 0)
-        last_total, last_idle = self._last.get(host, (0, 0))
-        self._last[host] = (total, idle)
-        span = total - last_total
-        busy = 1 - (idle - last_idle) / span if span > 0 else 0.0
+        last = self._looks.get(host, _Look())
+        if self._clock() - last.taken_at >= SHORTEST_SPAN:
+            last = self._looks[host] = self._look(connection, last)
         memory = connection.getMemoryStats(-1)
         free = sum(memory.get(key, 0) for key in ("free", "buffers", "cached")) // _KIB
-        return HostLoad(cpu=min(max(busy, 0.0), 1.0), memory_free_mb=free)
+        return HostLoad(last.busy, free)
+
+    def _look(self, connection: Any, last: _Look) -> _Look:
+        times = connection.getCPUStats(-1)
+        total, idle = sum(times.values()), times.get("idle", 0) + times.get("iowait", 0)
+        if total < last.total:  # it was booted anew
+            last = _Look()
+        span = total - last.total
+        busy = 1 - (idle - last.idle) / span if span else 0.0
+        return _Look(total, idle, min(max(busy, 0.0), 1.0), self._clock())
 
 
 def _problems(hostname: str, took: float, library: int, skew: float, max_skew: float) -> list[str]:

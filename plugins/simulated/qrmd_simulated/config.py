@@ -14,8 +14,10 @@ class Config:
         blocking: calls are made in threads.
         directory: where machines and disks are kept; empty: in the state directory. One on a tmpfs will do, since
             they need not survive a power cut.
+        measures_load: hosts tell how busy they are.
     """
 
     faults: str = ""
     blocking: bool = False
     directory: str = ""
+    measures_load: bool = True

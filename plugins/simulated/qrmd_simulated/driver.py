@@ -41,7 +41,9 @@ class SimulatedDriver:
     virtualization_type = "simulated-vm"
 
     def __init__(self, installation: str, config: Config, directory: Path, faults: Faults | None = None) -> None:
-        self.capabilities = VirtualizationCapabilities(blocking=config.blocking, guest_answers=False)
+        self.capabilities = VirtualizationCapabilities(
+            blocking=config.blocking, guest_answers=False, measures_load=config.measures_load
+        )
         self.world = World(directory)
         self._installation = installation
         self._faults = faults or Faults(config.faults, blocking=config.blocking)
@@ -56,10 +58,10 @@ class SimulatedDriver:
             return HostFacts(size.name, size.cpus, size.memory_mb, "simulated 1", identity)
 
     def load(self, host: Host) -> HostLoad:
-        """See ``VirtualizationDriver``; processors idle, memory is what running machines leave."""
+        """See ``VirtualizationDriver``; processors are as busy as the URI says, memory is what machines leave."""
         size = parse(host.uri)
         with self._deed("load", size.name):
-            return HostLoad(0.0, max(size.memory_mb - self.world.at(size.name).memory_used_mb, 0))
+            return HostLoad(size.cpu_percent / 100, max(size.memory_mb - self.world.at(size.name).memory_used_mb, 0))
 
     def define(self, host: Host, spec: MachineSpec) -> None:
         """See ``VirtualizationDriver``. Disks, cards and seed are taken and forgotten."""
