@@ -88,7 +88,7 @@ from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import transition
 from qrmd.web import deeds
-from qrmd.workflow.action import Action, Again, Context, Done, Final, Outcome
+from qrmd.workflow.action import Action, Again, Context, Done, Final, Observation, Outcome
 from qrmd.workflow.kinds import Journey, WorkflowKind
 from qrmd.workflow.plan import OnFailure, Owned, Phase, Plan, Step
 
@@ -197,6 +197,7 @@ __all__ = [
     "NicView",
     "NoCapacity",
     "NotFound",
+    "Observation",
     "OnFailure",
     "Options",
     "Outcome",

@@ -14,7 +14,7 @@ from qrmd.states import ApplianceState as A
 from qrmd.store import adoption, appliances
 from qrmd.store.adoption import Thing
 from qrmd.store.connection import Db, Transaction
-from qrmd.workflow.action import Context, Done, Outcome
+from qrmd.workflow.action import Context, Done, Observation, Outcome
 from qrmd.workflow.kinds import Journey, WorkflowKind
 from qrmd.workflow.plan import Owned, Phase, Step
 
@@ -36,7 +36,7 @@ class AdoptionView:
     slots: Mapping[str, Any]
 
 
-class Recall:
+class Recall(Observation):
     """Publishes again what earlier steps have found out. Arguments: ``slots``."""
 
     name = "core.recall"
@@ -46,10 +46,6 @@ class Recall:
     async def do(self, ctx: Context, args: Arguments) -> Outcome:
         """Nothing outside is looked at."""
         return Done(args["slots"])
-
-    async def undo(self, ctx: Context, args: Arguments) -> Outcome:
-        """Nothing was made."""
-        return Done()
 
 
 def kinds(installation: str) -> list[WorkflowKind]:

@@ -12,7 +12,7 @@ from qrmd.deployment.reach import OnHost, Reach
 from qrmd.deployment.seed import build_seed
 from qrmd.drivers import Attachment, MachineDisk, MachineNic, MachineSpec, MachineState, OwnerTag
 from qrmd.errors import StepFailed
-from qrmd.workflow.action import Again, Context, Done, Final, Outcome
+from qrmd.workflow.action import Again, Context, Done, Final, Observation, Outcome
 
 Args = Mapping[str, Any]
 
@@ -109,7 +109,7 @@ class PowerOn(OnHost):
         return Done()
 
 
-class AwaitAnswer(OnHost):
+class AwaitAnswer(OnHost, Observation):
     """The guest answers with its ssh banner at its address, which it does only after its seed was applied.
 
     Arguments: ``host``, ``uuid``, ``address`` (empty: it is enough that the machine runs).
@@ -136,10 +136,6 @@ class AwaitAnswer(OnHost):
         if not args["address"] or not there.driver.capabilities.guest_answers:
             return Done({"answer": str(info.state)})
         return Again(0.2, f"waiting for ssh at {args['address']}")
-
-    async def undo(self, ctx: Context, args: Args) -> Outcome:
-        """Nothing was made."""
-        return Done()
 
 
 class ShutDown(OnHost, Final):

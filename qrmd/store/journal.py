@@ -14,7 +14,7 @@ from qrmd.store import secrets
 from qrmd.store.connection import Transaction
 from qrmd.store.rows import dump
 from qrmd.store.transitions import is_edge, move, state_of, transition
-from qrmd.workflow.live import LiveStep, LiveWorkflow
+from qrmd.workflow.live import Begin, LiveStep, LiveWorkflow
 from qrmd.workflow.plan import Owned, Step
 
 UNPAID = frozenset({StepState.DEBT, StepState.OWED})
@@ -26,19 +26,18 @@ class CancelAsked(Exception):
 
 
 def save_carried(db: Transaction, live: LiveWorkflow) -> None:
-    """Write the step that is done in memory and not in its row yet."""
-    if live.carried is not None:
-        done(db, *live.carried)
+    """Write the steps that are done in memory and not in their rows yet."""
+    for step, result in live.carried:
+        done(db, step, result)
 
 
-def intend(db: Transaction, live: LiveWorkflow, step: LiveStep, deadline: int) -> None:
-    """Write the intent of one attempt, and the rows of what it will own; with it the step carried so far."""
+def intend(db: Transaction, live: LiveWorkflow, step: LiveStep, begin: Begin) -> None:
+    """Write the intent of one attempt, and the rows of what it will own; with it the steps carried so far."""
     save_carried(db, live)
-    now = now_us()
     db.execute(
-        "UPDATE steps SET state = 'running', attempts = ?, note = '', wake_at = 0,"
-        " began_at = CASE began_at WHEN 0 THEN ? ELSE began_at END, deadline = ? WHERE id = ?",
-        (step.attempts + 1, now, deadline, step.id),
+        "UPDATE steps SET state = 'running', attempts = ?, note = '', wake_at = 0, began_at = ?, deadline = ?"
+        " WHERE id = ?",
+        (begin.attempts, begin.began_at, begin.deadline, step.id),
     )
     own(db, live, step.step)
 
@@ -57,8 +56,9 @@ def own(db: Transaction, live: LiveWorkflow, step: Step) -> None:
 def done(db: Transaction, step: LiveStep, result: Mapping[str, Any]) -> None:
     """A step is done; what it disowns is gone outside."""
     db.execute(
-        "UPDATE steps SET state = 'done', result = ?, ended_at = ?, wake_at = 0, note = '', fault = '{}' WHERE id = ?",
-        (dump(dict(result)), now_us(), step.id),
+        "UPDATE steps SET state = 'done', result = ?, attempts = ?, began_at = ?, ended_at = ?, wake_at = 0, note = '',"
+        " fault = '{}' WHERE id = ?",
+        (dump(dict(result)), step.attempts, step.began_at, now_us(), step.id),
     )
     disown(db, step.step.disowns)
 

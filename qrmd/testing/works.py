@@ -19,7 +19,7 @@ from qrmd.store.transitions import add_machine
 from qrmd.threads import Lanes
 from qrmd.timers import Timers
 from qrmd.vault import Vault
-from qrmd.workflow.action import Again, Context, Done, Outcome
+from qrmd.workflow.action import Again, Context, Done, Observation, Outcome
 from qrmd.workflow.engine import Engine
 from qrmd.workflow.kinds import Journey, WorkflowKind
 from qrmd.workflow.parts import Pacing, Parts
@@ -117,6 +117,13 @@ class Deed:
         return Done({**args.get("result", {}), **({"said": secret} if secret else {})})
 
 
+class Look(Observation, Deed):
+    """Appends ``see NAME`` and follows its script ``see``; it changes nothing."""
+
+    async def do(self, ctx: Context, args: Mapping[str, Any]) -> Outcome:
+        return await self._follow(ctx, args, "see")
+
+
 class Works:
     """Store, engine, world. ``clock`` and ``deliver`` as the daemon gives them."""
 
@@ -143,6 +150,7 @@ class Works:
             Deed(self.world),
             Deed(self.world, "test.short", timeout=0.1, retries=0),
             Deed(self.world, "test.once", retries=0),
+            Look(self.world, "test.look"),
         ):
             self.actions[each.name] = each
         self.kinds = {each.operation: each for each in kinds()}

@@ -97,6 +97,14 @@ class Action(Protocol):
         ...
 
 
+class Observation:
+    """Base of actions that change nothing, here or outside: no intent is written before them, nothing is undone."""
+
+    async def undo(self, ctx: Context, args: Mapping[str, Any]) -> Outcome:  # noqa: ARG002 - an action's signature
+        """Nothing was made."""
+        return Done()
+
+
 class Final:
     """Base of actions whose plans never compensate: what they did does not come back."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -15,6 +15,14 @@ from qrmd.workflow.plan import Step
 
 _ENDED = frozenset({StepState.DONE, StepState.DEBT, StepState.SKIPPED, StepState.OWED})
 _UNTOUCHED = frozenset({StepState.PENDING, StepState.UNDONE, StepState.SKIPPED, StepState.OWED})
+
+
+class Begin(NamedTuple):
+    """How an attempt of a step begins: which it is, when the first began, until when it may last (µs)."""
+
+    attempts: int
+    began_at: int
+    deadline: int
 
 
 @dataclass(slots=True)
@@ -31,6 +39,11 @@ class LiveStep:
     wake_at: int = 0
     note: str = ""
     fault: Mapping[str, Any] = field(default_factory=dict)
+
+    def begin(self, begin: Begin) -> None:
+        """An attempt begins."""
+        self.state, self.note, self.wake_at = StepState.RUNNING, "", 0
+        self.attempts, self.began_at, self.deadline = begin
 
     @property
     def ended(self) -> bool:
@@ -54,7 +67,7 @@ class LiveWorkflow:
 
     Attributes:
         sealed: its secrets and those its arguments name, still encrypted.
-        carried: a step that is done, and its result, before its row says so: written with the next write.
+        carried: steps that are done, and their results, before their rows say so: written with the next write.
         intended: its first step, when its intent was written with the plan and it was not attempted yet.
         current: the step that was attempted last.
         timer: when it is looked at again.
@@ -80,7 +93,7 @@ class LiveWorkflow:
     wake: bool = False
     failures: int = 0
     waiters: list[Deferred[None]] = field(default_factory=list)
-    carried: tuple[LiveStep, Mapping[str, Any]] | None = None
+    carried: tuple[tuple[LiveStep, Mapping[str, Any]], ...] = ()
     intended: LiveStep | None = None
     current: LiveStep | None = None
     timer: Timer | None = None

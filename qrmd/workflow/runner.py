@@ -10,9 +10,9 @@ from qrmd.clock import SECOND, now_us
 from qrmd.errors import QrmdError, StepFailed
 from qrmd.states import StepState, WorkflowState
 from qrmd.store import debts, fences, journal
-from qrmd.workflow.action import Action, Again
+from qrmd.workflow.action import Action, Again, Observation
 from qrmd.workflow.attempt import NeverEnded, act, redact
-from qrmd.workflow.live import LiveStep, LiveWorkflow
+from qrmd.workflow.live import Begin, LiveStep, LiveWorkflow
 from qrmd.workflow.parts import Parts
 from qrmd.workflow.plan import OnFailure
 
@@ -49,7 +49,7 @@ class Runner:
     async def stick(self, live: LiveWorkflow, step: LiveStep | None, fault: Mapping[str, Any]) -> None:
         """A human is asked to decide about a step."""
         await self._parts.store.write_urgently(journal.stick, live, step, fault)
-        live.state, live.fault, live.carried, live.intended = WorkflowState.STUCK, fault, None, None
+        live.state, live.fault, live.carried, live.intended = WorkflowState.STUCK, fault, (), None
         if step is not None:
             step.wake_at, step.fault = 0, fault
         live.current = step
@@ -98,11 +98,11 @@ class Runner:
         except journal.CancelAsked:
             await self._turn_back(live, CANCELLED)
             return
-        live.state, live.carried = WorkflowState.DONE, None
+        live.state, live.carried = WorkflowState.DONE, ()
 
     async def _attempt(self, live: LiveWorkflow, step: LiveStep) -> float | None:
         """One attempt: seconds to wait, or None when it is done, became a debt or gave up."""
-        now = now_us()
+        now, unwritten = now_us(), None
         action = self._parts.actions.get(step.step.action)
         if action is None:
             await self._flush(live)
@@ -118,30 +118,34 @@ class Runner:
         elif live.kind.mirrored and await self._owe(live, step):
             return None
         else:
-            await self._intend(live, step, action)
+            begin = _beginning(step, action)
+            if isinstance(action, Observation):
+                unwritten = begin
+            else:
+                await self._intend(live, step, begin)
+            step.begin(begin)
         live.current = step
         try:
             outcome = await act(self._parts, live, step, action, undo=False)
         except NeverEnded:
             raise
         except QrmdError as error:
+            await self._intend(live, step, unwritten)
             return await self._failure(live, step, action, error)
         if isinstance(outcome, Again):
+            await self._intend(live, step, unwritten)
             return await self._wait(live, step, outcome)
         step.state, step.wake_at = StepState.DONE, 0
         live.slots.update(outcome.result)
-        live.carried = (step, outcome.result)
+        live.carried += ((step, outcome.result),)
         live.failures = 0
         return None
 
-    async def _intend(self, live: LiveWorkflow, step: LiveStep, action: Action) -> None:
-        deadline = step.deadline or now_us() + int(action.timeout * SECOND)
-        await self._parts.store.write_urgently(journal.intend, live, step, deadline)
-        live.carried = None
-        step.state, step.note, step.wake_at = StepState.RUNNING, "", 0
-        step.attempts += 1
-        step.deadline = deadline
-        step.began_at = step.began_at or now_us()
+    async def _intend(self, live: LiveWorkflow, step: LiveStep, begin: Begin | None) -> None:
+        """None: its row says so already. That of an observation says so when it has not ended well at once."""
+        if begin is not None:
+            await self._parts.store.write_urgently(journal.intend, live, step, begin)
+            live.carried = ()
 
     async def _wait(self, live: LiveWorkflow, step: LiveStep, again: Again) -> float | None:
         """Short waits are a row once, and stay in memory while their note is the same."""
@@ -187,14 +191,14 @@ class Runner:
 
     async def _turn_back(self, live: LiveWorkflow, fault: Mapping[str, Any]) -> None:
         await self._parts.store.write_urgently(journal.turn_back, live, fault)
-        live.state, live.fault, live.carried = WorkflowState.UNDOING, fault, None
+        live.state, live.fault, live.carried = WorkflowState.UNDOING, fault, ()
         for step in live.steps:
             step.wake_at = step.deadline = 0
 
     async def _flush(self, live: LiveWorkflow) -> None:
-        if live.carried is not None:
+        if live.carried:
             await self._parts.store.write_urgently(journal.save_carried, live)
-            live.carried = None
+            live.carried = ()
 
     async def _note(self, step: LiveStep, note: str) -> None:
         if step.note != note:
@@ -272,8 +276,13 @@ class Runner:
             return False
         if not await store.write_urgently(fences.owe, live, step):
             return False
-        step.state, step.wake_at, live.carried = StepState.OWED, 0, None
+        step.state, step.wake_at, live.carried = StepState.OWED, 0, ()
         return True
+
+
+def _beginning(step: LiveStep, action: Action) -> Begin:
+    now = now_us()
+    return Begin(step.attempts + 1, step.began_at or now, step.deadline or now + int(action.timeout * SECOND))
 
 
 def _undoing(live: LiveWorkflow) -> bool:

@@ -18,13 +18,17 @@ from qrmd.store.connection import Db, open_reader
 WORKING = Path(__file__).with_name("working.py")
 DONE = [
     {"name": "a", "owns": ["a"]},
+    {"name": "quick", "action": "test.look"},
     {"name": "b", "owns": ["b"], "do": ["again", "again"]},
+    {"name": "slow", "action": "test.look", "see": ["again", "again"]},
     {"name": "c", "owns": ["c"], "do": ["fail"]},
     {"name": "mail", "action": "test.once", "on_failure": "later", "do": ["fail"], "secret": True},
 ]
 UNDONE = [
     {"name": "a", "owns": ["a"]},
     {"name": "b", "owns": ["b"], "undo": ["again", "fail"]},
+    {"name": "quick", "action": "test.look"},
+    {"name": "slow", "action": "test.look", "see": ["again", "again"]},
     {"name": "c", "owns": ["c"], "action": "test.once", "do": ["fail"] * 9},
 ]
 
