@@ -70,6 +70,7 @@ class Loads:
         self._hosts: dict[int, Gauge] = {}
         self._lock = Lock()
         self._next_old = math.inf
+        self.changes = 0
 
     def of(self, host_id: int) -> Gauge:
         """The same object each time."""
@@ -80,6 +81,7 @@ class Loads:
         with self._lock:
             now = self._clock()
             self.of(host_id).now = weigh(cpu, memory, now)
+            self.changes += 1
             self._next_old = min(self._next_old, now + OLD_AFTER)
 
     def forget_old(self) -> None:
@@ -92,4 +94,5 @@ class Loads:
             for each in gauges:
                 if now >= each.now.measured_at + OLD_AFTER:
                     each.now = OLD
+            self.changes += 1
             self._next_old = OLD_AFTER + min((each.now.measured_at for each in gauges), default=math.inf)

@@ -9,6 +9,9 @@ from typing import Any
 
 from qrmd.loads import Gauge
 
+SHOWN_VERDICTS = 100
+"""Of how many candidates people are told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -68,12 +71,10 @@ def choose(requirement: Requirement, candidates: Iterable[Candidate]) -> Candida
 
 def rank(requirement: Requirement, candidates: Iterable[Candidate], limit: int) -> list[Candidate]:
     """The best so many, the best first; those that don't fit come last."""
-    known = list(candidates)
-    best = nsmallest(limit, zip(_distances(requirement, known), range(len(known)), strict=True))
-    return [known[index] for _, index in best]
+    return nsmallest(limit, candidates, lambda each: distance(requirement, each))
 
 
-def explain(requirement: Requirement, candidates: Iterable[Candidate], limit: int = 100) -> list[Verdict]:
+def explain(requirement: Requirement, candidates: Iterable[Candidate], limit: int = SHOWN_VERDICTS) -> list[Verdict]:
     """A verdict per candidate, the best first."""
     return judge(requirement, rank(requirement, candidates, limit))
 
@@ -102,27 +103,9 @@ def _verdict(requirement: Requirement, candidate: Candidate) -> Verdict:
     return Verdict(candidate.name, True, f"fits; {free:.0f} MiB stay free; {candidate.load.now.reason}", score)
 
 
-def _distances(requirement: Requirement, candidates: Iterable[Candidate]) -> list[float]:
-    """Per candidate: smaller is better, more than 0 where ``_obstacle`` finds one. Asked of all hosts at each start."""
-    cpus, memory, kind = requirement.cpus, requirement.memory_mb, requirement.virtualization_type
-    only, avoid = requirement.storage_host_id, requirement.avoid
-    found = []
-    for each in candidates:
-        wanted_memory, wanted_cpus = each.used_memory_mb + memory, each.used_cpus + cpus
-        if (
-            wanted_memory > each.memory_mb
-            or wanted_cpus > each.cpus
-            or each.state != "up"
-            or (kind not in ("any", each.virtualization_type))
-            or (only is not None and only != each.host_id)
-            or each.host_id in avoid
-        ):
-            found.append(1.0)
-            continue
-        memory_share, cpu_share, load = wanted_memory / each.memory_mb, wanted_cpus / each.cpus, each.load.now
-        promised = memory_share if memory_share > cpu_share else cpu_share  # noqa: FURB136 - faster
-        found.append(promised * load.promises + load.busy - 1)
-    return found
+def distance(requirement: Requirement, candidate: Candidate) -> float:
+    """Smaller is better; 1 when it does not fit."""
+    return 1.0 if _obstacle(requirement, candidate) else -_score(requirement, candidate)
 
 
 def _score(requirement: Requirement, candidate: Candidate) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qrmd.errors import Conflict, NoCapacity
 from qrmd.model import Appliance, ApplianceView, Host, Image, ImageView, Storage
-from qrmd.placement import Requirement, explain, judge, rank, shortage
+from qrmd.placement import SHOWN_VERDICTS, Requirement, judge, shortage
 from qrmd.plugins.registries import Registries
 from qrmd.states import ApplianceState as A
 from qrmd.states import HostState, ResourceState
@@ -121,9 +121,6 @@ class Lifecycle:
         if appliance.resource_id is not None:
             _require_host(db, appliance)
             return
-        candidates = [
-            each for each in self._capacity.candidates() if each.virtualization_type in self._registries.virtualization
-        ]
         requirement = Requirement(
             appliance.virtualization_type,
             appliance.cpus,
@@ -131,20 +128,21 @@ class Lifecycle:
             storage.host_id,
             frozenset(arguments.get("avoid_hosts", ())),
         )
-        ranked = rank(requirement, candidates, KEPT_VERDICTS)
+        ranking = self._capacity.ranking(requirement, frozenset(self._registries.virtualization))
+        ranked = ranking.best(KEPT_VERDICTS)
         kept = judge(requirement, ranked)
         if not kept or not kept[0].fits:
-            everything = explain(requirement, candidates)
+            everything = judge(requirement, ranking.best(SHOWN_VERDICTS))
             missing = shortage(everything)
             raise NoCapacity(
-                _no_host(requirement, len(candidates), missing),
+                _no_host(requirement, len(ranking), missing),
                 subject=f"appliance:{appliance.id}",
                 hint="add a host, free one, or ask for less; appliance.explain shows each candidate",
                 missing=missing,
                 candidates=[each.as_dict() for each in everything],
             )
         host: Host = find_host(db, ranked[0].host_id)
-        placement = {"candidates": [each.as_dict() for each in kept], "others": len(candidates) - len(kept)}
+        placement = {"candidates": [each.as_dict() for each in kept], "others": len(ranking) - len(kept)}
         appliances.assign_resource(db, appliance, host, self.installation, placement)
         self._capacity.take(db, host.id, appliance.cpus, appliance.memory_mb)
 

@@ -7,12 +7,14 @@ hosts are beside it: no rows, noted by the monitor, read by any thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 
 from qrmd.loads import Loads
-from qrmd.placement import Candidate
+from qrmd.placement import Candidate, Requirement
+from qrmd.ranking import Ranking
 from qrmd.store.connection import Db, Transaction
 
+RANKINGS = 16
+"""How many requirements are remembered: servers come in few sizes, and each placement updates all."""
 _HOSTS = """
 SELECT h.id, h.name, h.virtualization_type, h.state, h.cpus * h.cpu_overcommit AS cpus,
     max(0, h.memory_mb * h.memory_overcommit - h.reserved_memory_mb) AS memory_mb,
@@ -35,16 +37,27 @@ class Capacity:
         self.loads = loads or Loads()
         self._hosts: dict[int, Candidate] = {}
         self._storages: dict[int, int] = {}
+        self._rankings: dict[tuple[Requirement, frozenset[str]], Ranking] = {}
+        self._loads_seen = -1
 
     def rebuild(self, db: Db) -> None:
         """Read everything from the rows."""
-        self._hosts = self._read(db)
+        self._know(self._read(db))
         self._storages = read_storages(db)
 
-    def candidates(self) -> Iterable[Candidate]:
-        """All hosts, by id. Not to be kept."""
+    def ranking(self, requirement: Requirement, types: frozenset[str]) -> Ranking:
+        """The hosts of these virtualization types in order; the same one while no host and no load changes."""
         self.loads.forget_old()
-        return self._hosts.values()
+        if self._loads_seen != self.loads.changes:
+            self._loads_seen = self.loads.changes
+            self._rankings.clear()
+        found = self._rankings.get((requirement, types))
+        if found is None:
+            while len(self._rankings) >= RANKINGS:
+                del self._rankings[next(iter(self._rankings))]
+            hosts = [each for each in self._hosts.values() if each.virtualization_type in types]
+            found = self._rankings[requirement, types] = Ranking(requirement, hosts)
+        return found
 
     def candidates_of_rows(self, db: Db) -> list[Candidate]:
         """All hosts as the rows of any transaction say, by id; the caller may try things with them."""
@@ -68,12 +81,8 @@ class Capacity:
     def refresh_hosts(self, db: Transaction) -> None:
         """Hosts were added, changed or removed: read them again now, and once more when that is rolled back."""
         before = self._hosts
-        self._hosts = self._read(db)
-
-        def restore() -> None:
-            self._hosts = before
-
-        db.on_rollback(restore)
+        self._know(self._read(db))
+        db.on_rollback(lambda: self._know(before))
 
     def differences(self, db: Db) -> list[str]:
         """Where the index is not what the rows say (the audit shows it; empty is right)."""
@@ -93,6 +102,10 @@ class Capacity:
         """``differences``, in the writer thread, where index and rows belong together."""
         return self.differences(db)
 
+    def _know(self, hosts: dict[int, Candidate]) -> None:
+        self._hosts = hosts
+        self._rankings.clear()
+
     def _read(self, db: Db) -> dict[int, Candidate]:
         return {row["id"]: _candidate(row, self.loads) for row in db.rows(_HOSTS)}
 
@@ -101,6 +114,8 @@ class Capacity:
         candidate.used_cpus += cpus
         candidate.used_memory_mb += memory_mb
         candidate.machines += 1 if memory_mb > 0 else -1
+        for ranking in self._rankings.values():
+            ranking.update(host_id)
 
     def _give_storage(self, storage_id: int, size_mb: int) -> None:
         self._storages[storage_id] -= size_mb

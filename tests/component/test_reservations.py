@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from qrmd.errors import Conflict, NoCapacity
 from qrmd.loads import OLD, OLD_AFTER, Loads
+from qrmd.placement import Requirement, rank
 from qrmd.store import addresses, migrations
 from qrmd.store.capacity import Capacity
 from qrmd.store.connection import Transaction
@@ -49,6 +50,14 @@ def furnish(db: Transaction, appliances: int) -> None:
             " VALUES (?, 1, 'any', 1, 1, 1, 'stopped', 'x', '[1]', '[]', 'root', '', 0)",
             (f"a{number}",),
         )
+
+
+WANTED, TYPES = Requirement("any", 1, 100), frozenset({"x"})
+
+
+def busy(capacity: Capacity) -> dict[int, float]:
+    """By host: what its load adds."""
+    return {each.host_id: each.load.now.busy for each in capacity.ranking(WANTED, TYPES).best(2)}
 
 
 class _Lost(Exception):
@@ -131,8 +140,9 @@ class Reserving(RuleBasedStateMachine):
         self.capacity.loads.note(host, cpu, 0)
 
     @invariant()
-    def loads_are_those_noted_last(self) -> None:
-        assert [each.load for each in self.capacity.candidates()] == [self.capacity.loads.of(host) for host in (1, 2)]
+    def ranked_is_what_comparing_all_hosts_gives(self) -> None:
+        compared = self.store.write_now(lambda db: rank(WANTED, self.capacity.candidates_of_rows(db), 2))
+        assert self.capacity.ranking(WANTED, TYPES).best(2) == compared
 
     @invariant()
     def index_is_what_the_rows_say(self) -> None:
@@ -173,9 +183,9 @@ def test_a_load_that_was_not_renewed_counts_no_more_for_start_and_explanation(st
         capacity.loads.note(host, 0.5, 0)
     seconds[0] += OLD_AFTER - 1
     capacity.loads.note(2, 0.5, 0)
-    assert [each.load.now.busy for each in capacity.candidates()] == [0.125, 0.125]
+    assert busy(capacity) == {1: 0.125, 2: 0.125}
     seconds[0] += 1
-    assert [each.load.now.busy for each in capacity.candidates()] == [0, 0.125]
+    assert busy(capacity) == {1: 0, 2: 0.125}
     seconds[0] += OLD_AFTER
     explained = loop.run(_await(store.read(capacity.candidates_of_rows)))
     assert [each.load.now for each in explained] == [OLD, OLD]

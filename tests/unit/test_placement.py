@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qrmd.loads import OLD, OLD_AFTER, SHARE, UNKNOWN, Gauge, Load, Loads, weigh
 from qrmd.placement import Candidate, Requirement, choose, explain, rank
+from qrmd.ranking import Ranking
 
 WANTED = Requirement("any", 1, 100)
 SHARES = st.floats(0, 1)
@@ -115,3 +116,19 @@ def test_a_load_gets_old_by_itself_and_young_again() -> None:
     loads.forget_old()
     assert first.now is OLD
     assert loads.of(1) is first
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 12), st.integers(0, 1100)), max_size=60)
+
+
+@given(st.integers(1, 10), CHANGES, st.integers(1, 12))
+def test_a_ranking_that_is_kept_is_the_same_as_a_new_one(
+    hosts: int, changes: list[tuple[int, int, int]], limit: int
+) -> None:
+    known = [host(ident) for ident in range(hosts)]
+    ranking = Ranking(WANTED, known)
+    for ident, cpus, memory_mb in changes:
+        if ident < hosts:
+            known[ident].used_cpus, known[ident].used_memory_mb = cpus, memory_mb
+        ranking.update(ident)
+        assert ranking.best(limit) == rank(WANTED, known, limit)
