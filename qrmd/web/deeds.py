@@ -37,7 +37,8 @@ class Deed:
         choices: what a field takes, where the verb's description does not say.
         plans: whether its dry run is offered.
         danger: whether something is lost by it: its dry run is offered, and the object's name asked for.
-        to: where it leads to, ``{id}`` is what the verb returned; empty: back to the page. A workflow leads to itself.
+        to: where it leads to, ``{id}`` is what the verb returned; empty: to the workflow that it began, or back.
+        follow: whether it leads to that workflow.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Deed:
     plans: bool = False
     danger: bool = False
     to: str = ""
+    follow: bool = True
     hint: str = ""
 
 
@@ -247,7 +249,7 @@ def actions(deeds: Sequence[Deed], parameter: str = "", part: str = "id", path: 
     """The actions of a page that offers these deeds.
 
     Args:
-        parameter: of the verbs, takes what the page's path names in ``part``.
+        parameter: of the verbs, takes what the page's path or the form names in ``part`` (``row``: ``ui.act``'s).
         path: of the page, with ``{part}``; where a deed without ``to`` leads.
     """
     return {deed.name: _action(deed, parameter, part, path) for deed in deeds}
@@ -255,15 +257,16 @@ def actions(deeds: Sequence[Deed], parameter: str = "", part: str = "id", path: 
 
 def _action(deed: Deed, parameter: str, part: str, path: str) -> Act:
     async def act(call: Call, given: Given) -> str | Mapping[str, Any]:
-        subject = {parameter: given[part]} if parameter else {}
+        subject = {parameter: given.get(part, "")} if parameter else {}
         if deed.danger:
             check_named(given)
             given = {**given, "options.confirm": given.get("named", "")}
         answer = await run(call, deed, given, subject)
         if "plan" in given:
-            return {"plan": answer, "planned": deed.label}
+            return {"plan": answer, "planned": deed.label, "confirmed": deed.danger}
         verb = call.core.verbs.get(deed.verb)
-        if signature.describe(verb)["returns"] == "workflow" and isinstance(answer, int) and not deed.to:
+        follows = deed.follow and not deed.to and signature.describe(verb)["returns"] == "workflow"
+        if follows and isinstance(answer, int):
             return f"/workflows/{answer}"
         return (deed.to or path).format(**{**given, **({"id": answer} if deed.to else {})})
 

@@ -228,9 +228,9 @@ def test_a_user_is_added_and_removed(daemon: Daemon, clients: dict[str, WebClien
     assert client.submit("/users", "add", fields).status == 303
     form = client.get("/users").text
     assert "zoe" in form
-    assert client.submit("/users", "role", {"user": "zoe", "role": "operator"}).status == 303
+    assert client.submit("/users", "role", {"row": "zoe", "role": "operator"}).status == 303
     assert {each["name"]: each["role"] for each in daemon.call("user.list")}["zoe"] == "operator"
-    named = {"user": "zoe", "named": "zoe", "reason": "left"}
+    named = {"row": "zoe", "named": "zoe", "reason": "left"}
     assert client.submit("/users", "remove", named | {"confirm": "zo"}).status == 400
     assert "zoe" in {each["name"] for each in daemon.call("user.list")}
     assert client.submit("/users", "remove", named | {"confirm": "zoe"}).status == 303

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qrmd.api import ADMINISTER, LOOK, Call, InvalidInput, Page, QrmdError, Role, Services, deeds, names
+from qrmd.api import ADMINISTER, LOOK, Call, Page, QrmdError, Role, Services, deeds
 from qrmd_cloud.children import Core
 from qrmd_cloud.states import RequestState
 
@@ -17,6 +17,27 @@ ORDER_FIELDS = (
     "image", "cpus", "memory_mb", "disk_mb", "nics", "quantity", "type", "start", "stop", "hostname", "ssh_key",
     "reason",
 )  # fmt: skip
+SERVER = tuple(
+    deeds.Deed(verb, f"cloud.server.{verb}", verb.capitalize(), follow=False) for verb in ("start", "stop", "restart")
+)
+GIVEN_UP = (
+    deeds.Deed("cancel", "cloud.request.cancel", "Cancel", danger=True, follow=False),
+    deeds.Deed("deprovision", "cloud.request.deprovision", "Give back", danger=True, follow=False),
+    deeds.Deed("extend", "cloud.request.extend", "Extend"),
+)
+DECIDED = (
+    deeds.Deed("approve", "cloud.request.approve", "Approve", follow=False),
+    deeds.Deed("deny", "cloud.request.deny", "Deny"),
+)
+ACCOUNT = (
+    deeds.Deed("ccus", "cloud.user.set_ccus", "Set CCUs"),
+    deeds.Deed("remove", "cloud.user.remove", "Remove", danger=True),
+)
+PRICE = (
+    deeds.Deed("update", "cloud.product.update", "Change the price",
+         skip=frozenset({"change.unit", "change.name", "change.enabled"})),
+    deeds.Deed("remove", "cloud.product.remove", "Remove", danger=True),
+)  # fmt: skip
 RECENT = 200
 PER_PAGE = 100
 
@@ -25,19 +46,6 @@ def order_of(given: Given) -> dict[str, Any]:
     """The request that a form means; fields left empty are left out."""
     spec: dict[str, Any] = {name: given[name] for name in ORDER_FIELDS if given.get(name)}
     return spec | {name: True for name in ("ha", "partial") if given.get(name)}
-
-
-def check_named(given: Given) -> None:
-    """Refuse what can't be taken back unless the object's name was typed. Raises InvalidInput."""
-    names.check_confirmed(str(given.get("named", "")), str(given.get("confirm", "")))
-
-
-def number(given: Given, name: str) -> int:
-    """A whole number of a form. Raises InvalidInput."""
-    text = str(given.get(name, ""))
-    if not text.isdecimal() or len(text) > 15:
-        raise InvalidInput(f"{name} must be a whole number", field=name)
-    return int(text)
 
 
 class Pages:
@@ -54,8 +62,8 @@ class Pages:
         def page(path: str, title: str, section: str, name: str, context: Any, actions: Any) -> Page:
             return Page(path, title, section, USER, TEMPLATES, f"{name}.html", context, actions, "portal")
 
-        given_up = {"cancel": self._cancel, "deprovision": self._deprovision, "extend": self._extend}
-        servers = {verb: self._operate(verb) for verb in ("start", "stop", "restart")}
+        given_up = deeds.actions(GIVEN_UP, "request", path="/requests/{id}")
+        servers = deeds.actions(SERVER, "server", "row", "/servers")
         return [
             page("/servers", "My servers", "Servers", "servers", self._servers, servers),
             page("/order", "Order servers", "Servers", "order", self._order, {"order": self._buy}),
@@ -69,15 +77,9 @@ class Pages:
         def page(path: str, title: str, section: str, name: str, context: Any, actions: Any) -> Page:
             return Page(path, title, section, LOOK, TEMPLATES, f"{name}.html", context, actions)
 
-        answers = {
-            "approve": self._approve,
-            "deny": self._deny,
-            "cancel": self._cancel,
-            "deprovision": self._deprovision,
-            "extend": self._extend,
-        }
-        users = {"add": self._add_user, "ccus": self._set_ccus, "remove": self._remove_user}
-        prices = {"add": self._add_product, "update": self._update_product, "remove": self._remove_product}
+        answers = deeds.actions((*DECIDED, *GIVEN_UP), "request", path="/cloud/requests/{id}")
+        users = {"add": self._add_user, **deeds.actions(ACCOUNT, "user", "row", "/cloud/users")}
+        prices = {"add": self._add_product, **deeds.actions(PRICE, "product", "row", "/cloud/products")}
         return [
             page("/cloud/requests", "Requests", "Cloud", "requests", self._requests, {}),
             page("/cloud/requests/<int:id>", "Request", "", "request", self._request, answers),
@@ -94,13 +96,6 @@ class Pages:
     async def _console(self, call: Call, given: Given) -> Given:
         server = await call.ask("cloud.server.get", given["id"])
         return {"server": server, "text": await call.ask("cloud.server.console_log", given["id"])}
-
-    def _operate(self, verb: str) -> Any:
-        async def act(call: Call, given: Given) -> str:
-            await call.ask(f"cloud.server.{verb}", number(given, "server"), deeds.options_of(given))
-            return "/servers"
-
-        return act
 
     async def _order(self, call: Call, given: Given) -> Given:
         shown: dict[str, Any] = {"offer": None, "fault": None, "images": await self._core.images()}
@@ -148,28 +143,6 @@ class Pages:
             offer = await call.ask("cloud.request.plan", {"id": given["id"]})
         return {"request": request, "offer": offer, "home": _home(call)}
 
-    async def _cancel(self, call: Call, given: Given) -> str:
-        check_named(given)
-        return await self._said(call, given, "cancel")
-
-    async def _deprovision(self, call: Call, given: Given) -> str:
-        check_named(given)
-        return await self._said(call, given, "deprovision")
-
-    async def _approve(self, call: Call, given: Given) -> str:
-        return await self._said(call, given, "approve")
-
-    async def _deny(self, call: Call, given: Given) -> str:
-        return await self._said(call, given, "deny")
-
-    async def _extend(self, call: Call, given: Given) -> str:
-        await call.ask("cloud.request.extend", given["id"], str(given.get("stop", "")), deeds.options_of(given))
-        return f"{_home(call)}/{given['id']}"
-
-    async def _said(self, call: Call, given: Given, verb: str) -> str:
-        await call.ask(f"cloud.request.{verb}", given["id"], deeds.options_of(given))
-        return f"{_home(call)}/{given['id']}"
-
     # ------------------------------------------------------------ users and prices
 
     async def _users(self, call: Call, _given: Given) -> Given:
@@ -180,33 +153,12 @@ class Pages:
         made = await call.ask("cloud.user.add", user, deeds.options_of(given))
         return {"notice": f"{user['name']} was added; the password, shown only now: {made.get('password', '')}"}
 
-    async def _set_ccus(self, call: Call, given: Given) -> str:
-        await call.ask(
-            "cloud.user.set_ccus", number(given, "user"), str(given.get("ccus", "")), deeds.options_of(given)
-        )
-        return "/cloud/users"
-
-    async def _remove_user(self, call: Call, given: Given) -> str:
-        check_named(given)
-        await call.ask("cloud.user.remove", number(given, "user"), deeds.options_of(given))
-        return "/cloud/users"
-
     async def _products(self, call: Call, _given: Given) -> Given:
         return {"rows": await call.ask("cloud.product.list", {}), "change": call.actor.role in ADMINISTER}
 
     async def _add_product(self, call: Call, given: Given) -> str:
         spec = {name: given[name] for name in ("kind", "value", "name", "unit", "price") if given.get(name)}
         await call.ask("cloud.product.add", spec, deeds.options_of(given))
-        return "/cloud/products"
-
-    async def _update_product(self, call: Call, given: Given) -> str:
-        change = {"price": str(given.get("price", ""))}
-        await call.ask("cloud.product.update", number(given, "product"), change, deeds.options_of(given))
-        return "/cloud/products"
-
-    async def _remove_product(self, call: Call, given: Given) -> str:
-        check_named(given)
-        await call.ask("cloud.product.remove", number(given, "product"), deeds.options_of(given))
         return "/cloud/products"
 
 

@@ -19,6 +19,7 @@ STORAGE = (Deed("remove", "storage.remove", "Remove", danger=True, to="/storages
 ADD_NETWORK = (Deed("add", "network.add", "Add a network", to="/networks/{id}"),)
 NETWORK = (Deed("remove", "network.remove", "Remove", danger=True, to="/networks", hint="Its bridge stays."),)
 ADD_KERNEL = (Deed("add", "kernel.add", "Add a kernel", to="/kernels"),)
+KERNEL = (Deed("remove", "kernel.remove", "Forget", danger=True),)
 
 
 async def show_storages(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,13 +73,6 @@ async def show_kernels(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any
     return {**found, "deeds": adding}
 
 
-async def remove_kernel(call: Call, given: Mapping[str, Any]) -> str:
-    """Forget the kernel that the form names."""
-    deeds.check_named(given)
-    await call.ask("kernel.remove", str(given.get("kernel", "")), deeds.options_of(given))
-    return "/kernels"
-
-
 PAGES = (
     Page(
         "/storages", "Storages", "Data centre", LOOK, TEMPLATES, "storages.html", show_storages,
@@ -98,6 +92,6 @@ PAGES = (
     ),
     Page(
         "/kernels", "Kernels", "Data centre", LOOK, TEMPLATES, "kernels.html", show_kernels,
-        {**deeds.actions(ADD_KERNEL), "remove": remove_kernel},
+        {**deeds.actions(ADD_KERNEL), **deeds.actions(KERNEL, "kernel", "row", "/kernels")},
     ),
 )  # fmt: skip

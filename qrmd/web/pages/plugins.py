@@ -23,6 +23,10 @@ DEEDS = (
     Deed("purge", "plugin.purge", "Purge its data", states=frozenset({"installed"}), danger=True,
          hint="All its tables are dropped for good."),
 )  # fmt: skip
+PARKED = (
+    Deed("unpark", "plugin.unpark", "Show again", skip=frozenset({"options.skip"})),
+    Deed("skip", "plugin.unpark", "Skip", fixed={"options.skip": True}),
+)
 
 
 async def show_list(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -39,17 +43,10 @@ async def show_one(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"it": found, "deeds": offered}
 
 
-async def unpark(call: Call, given: Mapping[str, Any]) -> str:
-    """Show it a parked event again, or forget that one."""
-    options = deeds.options_of(given, skip="skip" in given)
-    await call.ask("plugin.unpark", given["name"], str(given.get("event", "")), options)
-    return f"/plugins/{given['name']}"
-
-
 PAGES = (
     Page("/plugins", "Plugins", "Administration", LOOK, TEMPLATES, "plugins.html", show_list, {}),
     Page(
         "/plugins/<name>", "Plugin", "", LOOK, TEMPLATES, "plugin.html", show_one,
-        {**deeds.actions(DEEDS, "name", "name", "/plugins/{name}"), "unpark": unpark},
+        deeds.actions((*DEEDS, *PARKED), "name", "name", "/plugins/{name}"),
     ),
 )  # fmt: skip

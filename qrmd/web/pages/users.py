@@ -15,31 +15,18 @@ from qrmd.web.render import TEMPLATES
 
 ROLES = ("administrator", "operator", "readonly")
 ADD = (Deed("add", "user.add", "Add a user", choices={"role": ROLES}, to="/users"),)
+CHANGE = (
+    Deed("role", "user.set_role", "Set role"),
+    Deed("password", "user.set_password", "Set password"),
+    Deed("remove", "user.remove", "Remove", danger=True),
+)
+REVOKE = (Deed("revoke", "token.revoke", "Revoke", danger=True),)
 
 
 async def show_users(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
     """All of them."""
     rows, adding = await all_of((call.ask("user.list", {}), deeds.offer(call, ADD)))
     return {"rows": rows, "deeds": adding, "roles": ROLES}
-
-
-async def set_role(call: Call, given: Mapping[str, Any]) -> str:
-    """Another role."""
-    await call.ask("user.set_role", str(given.get("user", "")), str(given.get("role", "")), options_of(given))
-    return "/users"
-
-
-async def set_password(call: Call, given: Mapping[str, Any]) -> str:
-    """Another password; the user's sessions end."""
-    await call.ask("user.set_password", str(given.get("user", "")), str(given.get("password", "")), options_of(given))
-    return "/users"
-
-
-async def remove(call: Call, given: Mapping[str, Any]) -> str:
-    """No longer a user."""
-    deeds.check_named(given)
-    await call.ask("user.remove", str(given.get("user", "")), options_of(given))
-    return "/users"
 
 
 async def show_tokens(call: Call, _given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -54,16 +41,9 @@ async def create_token(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any
     return {"made": made, "values": {}}
 
 
-async def revoke_token(call: Call, given: Mapping[str, Any]) -> str:
-    """Refused from now on."""
-    deeds.check_named(given)
-    await call.ask("token.revoke", str(given.get("id", "")), options_of(given))
-    return "/tokens"
-
-
 def _tokens(site: str) -> Page:
     roles = LOOK if site == "admin" else CLOUD_USE
-    acts: dict[str, deeds.Act] = {"create": create_token, "revoke": revoke_token}
+    acts = {"create": create_token, **deeds.actions(REVOKE, "token", "row", "/tokens")}
     return Page("/tokens", "API tokens", "Administration" if site == "admin" else "Account", roles, TEMPLATES,
                 "tokens.html", show_tokens, acts, site)  # fmt: skip
 
@@ -71,7 +51,7 @@ def _tokens(site: str) -> Page:
 PAGES = (
     Page(
         "/users", "Users", "Administration", ADMINISTER, TEMPLATES, "users.html", show_users,
-        {**deeds.actions(ADD), "role": set_role, "password": set_password, "remove": remove},
+        {**deeds.actions(ADD), **deeds.actions(CHANGE, "user", "row", "/users")},
     ),
     _tokens("admin"),
     _tokens("portal"),
