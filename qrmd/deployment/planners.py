@@ -171,7 +171,7 @@ def restart(view: ApplianceView) -> list[Step]:
     where = {"host": host_arguments(host), "uuid": resource.uuid}
     grace = view.arguments.get("grace_seconds", GRACE)
     address = view.nics[0].nic.address if view.nics else ""
-    define = _define(view, resource, host)
+    place, define = f"host:{host.id}", _define(view, resource, host)
     return [
         *(_provide(view, each, resource) for each in view.volumes),
         Step(
@@ -180,6 +180,7 @@ def restart(view: ApplianceView) -> list[Step]:
             Phase.BOOT,
             f"shut {name} down on {host.name}",
             provides=("off",),
+            place=place,
         ),
         replace(
             define,
@@ -188,7 +189,15 @@ def restart(view: ApplianceView) -> list[Step]:
             needs=("off", *define.needs),
             provides=("defined",),
         ),
-        Step("core.power_again", where, Phase.POWER, f"switch {name} on", needs=("defined",), provides=("on",)),
+        Step(
+            "core.power_again",
+            where,
+            Phase.POWER,
+            f"switch {name} on",
+            needs=("defined",),
+            provides=("on",),
+            place=place,
+        ),
         Step(
             "core.await_answer",
             {**where, "address": address},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qrmd.clock import SECOND, now_us
-from qrmd.errors import QrmdError, StepFailed
+from qrmd.errors import Conflict, QrmdError, StepFailed
 from qrmd.states import StepState, WorkflowState
 from qrmd.store import debts, fences, journal
 from qrmd.workflow.action import Action, Again, Observation
@@ -115,7 +115,7 @@ class Runner:
             await self._flush(live)
         elif live.intended is step:
             live.intended = None
-        elif live.kind.mirrored and await self._owe(live, step):
+        elif await (self._owe(live, step) if live.kind.mirrored else self._is_barred(live, step)):
             return None
         else:
             begin = _beginning(step, action)
@@ -277,6 +277,14 @@ class Runner:
         if not await store.write_urgently(fences.owe, live, step):
             return False
         step.state, step.wake_at, live.carried = StepState.OWED, 0, ()
+        return True
+
+    async def _is_barred(self, live: LiveWorkflow, step: LiveStep) -> bool:
+        """Whether it has failed and its host is fenced by now: nothing is made there, so it gives up at once."""
+        if not step.fault or not await self._parts.store.read(fences.is_fenced, step.step.place):
+            return False
+        hint = "host.admit it and workflow.retry; or workflow.abandon, and stop what it was for: that gives it up there"
+        await self._exhausted(live, step, Conflict("its host is fenced", subject=step.step.place, hint=hint))
         return True
 
 

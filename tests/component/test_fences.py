@@ -130,6 +130,29 @@ def test_a_stuck_undo_is_retried_by_the_declaration(daemon: Daemon, faults: Path
     assert daemon.wait(workflow, 60)["state"] == "undone"
 
 
+def test_a_restart_under_way_when_its_host_is_declared_off_ends_and_the_server_runs_elsewhere(
+    daemon: Daemon, faults: Path
+) -> None:
+    break_verbs(faults, *ALL)
+    workflow = daemon.call("appliance.restart", "web-1", {"grace_seconds": 0})
+    wait_until(lambda: failed_once(daemon, workflow), timeout=60, what="the first try")
+    assert fence(daemon, faults)["workflows"] == [workflow]
+    found = daemon.wait(workflow, 120)
+    assert found["state"] == "stuck"
+    assert found["fault"]["message"] == "its host is fenced"
+    assert "workflow.abandon" in found["fault"]["hint"]
+    assert daemon.call("host.declare_fenced", "node-1", SURE)["workflows"] == [workflow]
+    assert daemon.wait(workflow, 60)["state"] == "stuck"
+    daemon.call("workflow.abandon", workflow, {"reason": "its host has burnt"})
+    daemon.finish("appliance.stop", "web-1", {"grace_seconds": 0})
+    daemon.finish("appliance.start", "web-1")
+    assert daemon.call("appliance.get", "web-1")["host_id"] == 2
+
+
+def failed_once(daemon: Daemon, workflow: int) -> bool:
+    return any(each["fault"] for each in daemon.call("workflow.get", workflow)["steps"])
+
+
 def test_a_dry_run_of_a_second_declaration_retries_nothing(daemon: Daemon, faults: Path) -> None:
     daemon.call("host.maintenance", "node-2")
     break_verbs(faults, *ALL)
