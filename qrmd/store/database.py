@@ -10,14 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from qrmd.errors import Unavailable
-from qrmd.store.connection import Db, Transaction, open_reader, open_writer
+from qrmd.store.connection import Db, Transaction, open_writer
+from qrmd.store.member import Member, answer
+from qrmd.store.readers import Readers
 from qrmd.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -26,23 +28,10 @@ T = TypeVar("T")
 
 GROUP_LIMIT = 256
 SLOW_MEMBER = 0.05
-READERS = 3
 BALLAST_BYTES = 16 * 2**20
 LOOK_SECONDS = 1.0
 """Between two looks for room while the disk is full and nobody writes."""
 FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-
-
-@dataclass(slots=True)
-class _Member:
-    """One function waiting for the writer. ``urgent``: may use what the ballast freed."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    urgent: bool
-    finished: Deferred[Any]
-    result: Any = None
-    error: BaseException | None = None
 
 
 class _DisturbedError(Exception):
@@ -77,9 +66,9 @@ class Store:
         self._newest_event = 0
         self._trusting = True
         self._ballast = path.with_name(path.name + ".ballast")
-        self._queue: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._queue: queue.SimpleQueue[Member | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._readers = Readers(path, deliver)
         self._connection = open_writer(path)
         self._tx = Transaction(self._connection, vault)
 
@@ -89,23 +78,16 @@ class Store:
         """Start the threads. Until then ``write_now`` may be used (migrations, rebuilding indexes)."""
         self._fill_ballast()
         self._tx.memory.begin()
-        self._spawn(self._write_loop, "store-writer")
-        for number in range(READERS):
-            self._spawn(self._read_loop, f"store-reader-{number}")
+        self._thread.start()
+        self._readers.start()
 
     def stop(self) -> None:
         """Finish what is queued, then end the threads and close. Blocks."""
         self._queue.put(None)
-        for _ in range(READERS):
-            self._reads.put(None)
-        for thread in self._threads:
-            thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._readers.stop()
         self._connection.close()
-
-    def _spawn(self, target: Callable[[], None], name: str) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
 
     # ------------------------------------------------------------ calls
 
@@ -115,17 +97,17 @@ class Store:
         Raises:
             Unavailable: the disk is full.
         """
-        return self._submit(self._queue, function, args, urgent=False)
+        return self._submit(function, args, urgent=False)
 
     def write_urgently(
         self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs
     ) -> Deferred[T]:
         """As ``write``, and still accepted while the disk is full: journal entries of live workflows."""
-        return self._submit(self._queue, function, args, urgent=True)
+        return self._submit(function, args, urgent=True)
 
     def read(self, function: Callable[Concatenate[Db, P], T], *args: P.args, **_: P.kwargs) -> Deferred[T]:
-        """Run ``function(db, *args)`` in a reader thread on a snapshot."""
-        return self._submit(self._reads, function, args, urgent=False)
+        """Run ``function(db, *args)`` in a reader thread on a snapshot. Only in the reactor thread."""
+        return self._readers.read(function, args)
 
     @property
     def writer(self) -> sqlite3.Connection:
@@ -134,23 +116,16 @@ class Store:
 
     def write_now(self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run and commit in this thread. Only before ``start``."""
-        member: _Member = _Member(function, args, True, Deferred())
+        member: Member = Member(function, args, True, Deferred())
         self._commit([member])
         if member.error is not None:
             raise member.error
         result: T = member.result
         return result
 
-    def _submit(
-        self,
-        target: queue.SimpleQueue[_Member | None],
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        urgent: bool,
-    ) -> Deferred[Any]:
+    def _submit(self, function: Callable[..., Any], args: tuple[Any, ...], *, urgent: bool) -> Deferred[Any]:
         finished: Deferred[Any] = Deferred()
-        target.put(_Member(function, args, urgent, finished))
+        self._queue.put(Member(function, args, urgent, finished))
         return finished
 
     def watch_commits(self, function: Callable[[int], None]) -> None:
@@ -179,12 +154,12 @@ class Store:
             group, ended = self._take_group()
             if group:
                 self._commit(group)
-                self._finish(group)
+                self._deliver(partial(answer, group))
             if ended:
                 return
 
-    def _take_group(self) -> tuple[list[_Member], bool]:
-        group: list[_Member] = []
+    def _take_group(self) -> tuple[list[Member], bool]:
+        group: list[Member] = []
         try:
             member = self._queue.get(timeout=LOOK_SECONDS if self.disk_full else None)
         except queue.Empty:
@@ -201,7 +176,7 @@ class Store:
             except queue.Empty:
                 return group, False
 
-    def _commit(self, group: list[_Member]) -> None:
+    def _commit(self, group: list[Member]) -> None:
         """Run all members in one transaction; when that is lost, make room and replay each alone."""
         if self.disk_full:
             self._look_for_space()
@@ -214,7 +189,7 @@ class Store:
             self._replay(group)
         self._after_commit()
 
-    def _attempt_together(self, group: list[_Member]) -> None:
+    def _attempt_together(self, group: list[Member]) -> None:
         """Without savepoints, which cost as much as small members do, until a member fails.
 
         Then all is rolled back, and the others run again with them; so does the group after that.
@@ -233,7 +208,7 @@ class Store:
             self._attempt(group, self._run_member)
             self._trusting = self._trusting and all(member.error is None for member in group)
 
-    def _replay(self, group: list[_Member]) -> None:
+    def _replay(self, group: list[Member]) -> None:
         for member in group:
             try:
                 self._attempt([member], self._run_member)
@@ -245,7 +220,7 @@ class Store:
                     hint="make space on its file system; the daemon goes on by itself",
                 )
 
-    def _attempt(self, group: list[_Member], run: Callable[[_Member], None]) -> None:
+    def _attempt(self, group: list[Member], run: Callable[[Member], None]) -> None:
         started = time.monotonic()
         self._connection.execute("BEGIN IMMEDIATE")
         for member in group:
@@ -256,7 +231,7 @@ class Store:
         self.counters.members += len(group)
         self.counters.seconds += time.monotonic() - started
 
-    def _trust_member(self, member: _Member) -> None:
+    def _trust_member(self, member: Member) -> None:
         """Raises _DisturbedError when it failed: what it raised stands, everything else must be run again."""
         began = time.monotonic()
         try:
@@ -270,7 +245,7 @@ class Store:
             raise sqlite3.OperationalError(f"{_name(member.function)} went on after the transaction was lost")
         self._note_time(member, began)
 
-    def _run_member(self, member: _Member) -> None:
+    def _run_member(self, member: Member) -> None:
         member.error = None
         if self.disk_full and not member.urgent:
             member.error = Unavailable(
@@ -295,7 +270,7 @@ class Store:
         self._connection.execute("RELEASE member")
         self._note_time(member, began)
 
-    def _note_time(self, member: _Member, began: float) -> None:
+    def _note_time(self, member: Member, began: float) -> None:
         spent = time.monotonic() - began
         if spent > SLOW_MEMBER:
             self.counters.slow += 1
@@ -305,16 +280,6 @@ class Store:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
         self._tx.rolled_back((0, 0))
-
-    def _finish(self, group: list[_Member]) -> None:
-        def fire() -> None:
-            for member in group:
-                if member.error is None:
-                    member.finished.callback(member.result)
-                else:
-                    member.finished.errback(Failure(member.error))
-
-        self._deliver(fire)
 
     # ------------------------------------------------------------ disk full
 
@@ -342,40 +307,9 @@ class Store:
         if not self.disk_full:
             log.warning("database %s: there is room again, new work is accepted", self.path)
 
-    # ------------------------------------------------------------ readers
-
-    def _read_loop(self) -> None:
-        db = Db(open_reader(self.path))
-        while (member := self._reads.get()) is not None:
-            group = [member]
-            while len(group) < GROUP_LIMIT and not self._reads.empty():
-                try:
-                    extra = self._reads.get_nowait()
-                except queue.Empty:
-                    break
-                if extra is None:
-                    self._reads.put(None)
-                    break
-                group.append(extra)
-            for each in group:
-                _run_reader(db, each)
-            self._finish(group)
-        db.connection.close()
-
 
 def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in FULL
-
-
-def _run_reader(db: Db, member: _Member) -> None:
-    try:
-        db.execute("BEGIN")
-        member.result = member.function(db, *member.args)
-    except Exception as error:  # noqa: BLE001 - it goes to the awaiter
-        member.error = error
-    finally:
-        if db.connection.in_transaction:
-            db.connection.rollback()
 
 
 def _name(function: Callable[..., Any]) -> str:

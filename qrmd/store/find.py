@@ -24,15 +24,18 @@ _COUNTED = {
 }
 
 
-def by_ref(db: Db, table: str, kind: str, ref: int | str) -> sqlite3.Row:
+def by_ref(db: Db, table: str, kind: str, ref: int | str, more: str = "") -> sqlite3.Row:
     """The row with this id or name; removed objects are found by id only.
+
+    Args:
+        more: columns beside those of the table, as SQL that begins with a comma.
 
     Raises:
         NotFound: there is none.
     """
     column = "id" if isinstance(ref, int) else "name"
     living = " AND state <> 'removed'" if column == "name" and table in _STATEFUL else ""
-    row = db.row(f"SELECT * FROM {table} WHERE {column} = ?{living}", (ref,))  # noqa: S608 - our own table names
+    row = db.row(f"SELECT *{more} FROM {table} WHERE {column} = ?{living}", (ref,))  # noqa: S608 - our own table names
     if row is None:
         name = shown(ref) if isinstance(ref, str) else str(ref)
         raise NotFound(f"there is no {kind} {name}", hint=f"qrm {kind} list")

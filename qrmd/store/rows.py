@@ -69,7 +69,10 @@ def dump(value: Any) -> str:
 
 def shape(row: sqlite3.Row) -> dict[str, Any]:
     """A row as interfaces show it: JSON columns decoded, times as ISO 8601, a time of 0 is none."""
-    return {name: _shown(name, row[name]) for name in row.keys()}  # noqa: SIM118 - a Row iterates over values
+    special = _SHOWN
+    return {
+        name: special[name](value) if name in special else value for name, value in zip(row.keys(), row, strict=True)
+    }
 
 
 def shapes(rows: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
@@ -77,29 +80,18 @@ def shapes(rows: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
     return [shape(row) for row in rows]
 
 
-def _shown(name: str, value: Any) -> Any:
-    if name in JSON_COLUMNS and isinstance(value, str):
-        return json.loads(value)
-    if name in TIME_COLUMNS:
-        return to_iso(value) if value else None
-    return value
+def _decoded(value: Any) -> Any:
+    return orjson.loads(value) if isinstance(value, str) else value
 
 
-JSON_COLUMNS = frozenset(
-    {
-        "facts",
-        "candidates",
-        "dns",
-        "networks",
-        "ssh_keys",
-        "placement",
-        "arguments",
-        "fault",
-        "data",
-        "result",
-        "args",
-    }
-)
-TIME_COLUMNS = frozenset(
-    {"at", "created_at", "seen_at", "active_at", "started_at", "ended_at", "began_at", "wake_at", "deadline"}
-)
+def _moment(value: Any) -> str | None:
+    return to_iso(value) if value else None
+
+
+_JSON = (
+    "facts", "candidates", "dns", "networks", "ssh_keys", "placement", "arguments", "fault", "data", "result", "args",
+    "nics", "volumes", "workflow", "debts",
+)  # fmt: skip
+_TIMES = ("at", "created_at", "seen_at", "active_at", "started_at", "ended_at", "began_at", "wake_at", "deadline")
+_SHOWN: dict[str, Callable[[Any], Any]] = {**dict.fromkeys(_JSON, _decoded), **dict.fromkeys(_TIMES, _moment)}
+"""What is shown otherwise than its column holds it."""

@@ -1,0 +1,133 @@
+"""Reads that are asked for in one turn: one snapshot, answered together, none hurts or detains another."""
+
+from __future__ import annotations
+
+import sqlite3  # noqa: TID251 - its errors are provoked here
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from qrmd.store import migrations
+from qrmd.store.connection import Db, Transaction
+from qrmd.store.database import Store
+from qrmd.store.readers import PATIENCE
+from qrmd.testing.loop import Loop
+from qrmd.vault import Vault
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def store(loop: Loop, tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "db", Vault(tmp_path / "key"), loop.deliver)
+    made.write_now(_migrate)
+    made.start()
+    yield made
+    made.stop()
+
+
+def _migrate(db: Transaction) -> None:
+    migrations.core.apply(db.toolkit)
+    db.execute("CREATE TABLE lines (text TEXT NOT NULL)")
+
+
+def count(db: Db) -> int:
+    number: int = db.value("SELECT count(*) FROM lines")
+    return number
+
+
+def insert(db: Transaction) -> None:
+    db.execute("INSERT INTO lines (text) VALUES ('a')")
+
+
+def test_reads_of_one_turn_are_one_group_on_one_snapshot(store: Store, loop: Loop) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def linger(db: Db) -> tuple[str, int]:
+        found = where(db)
+        begun.set()
+        assert go_on.wait(30)
+        return found
+
+    def where(db: Db) -> tuple[str, int]:
+        return threading.current_thread().name, count(db)
+
+    answers = [kept(store.read(linger)), kept(store.read(where)), kept(store.read(where))]
+    loop.run_until(begun.is_set)
+    done = kept(store.write(insert))
+    loop.run_until(lambda: bool(done))
+    later = kept(store.read(where))
+    loop.run_until(lambda: bool(later), what="a read that came after the group")
+    assert later[0][1] == 1
+    assert not any(answers)
+    go_on.set()
+    loop.run_until(lambda: all(answers))
+    assert len({each[0] for each in answers}) == 1
+    assert answers[0][0][1] == 0
+    assert later[0][0] != answers[0][0][0]
+
+
+def test_a_read_that_fails_or_ends_the_snapshot_hurts_no_other(store: Store, loop: Loop) -> None:
+    def spoil(db: Db) -> None:
+        db.execute("ROLLBACK")
+        db.execute("nonsense")
+
+    def end(db: Db) -> str:
+        db.execute("ROLLBACK")
+        return "gone"
+
+    answers = [kept(store.read(each)) for each in (count, spoil, count, end, lambda _db: 1 / 0, count)]
+    loop.run_until(lambda: all(answers))
+    values = [each[0] for each in answers]
+    assert [values[0], values[2], values[3], values[5]] == [0, 0, "gone", 0]
+    assert isinstance(values[1].value, sqlite3.OperationalError)
+    assert isinstance(values[4].value, ZeroDivisionError)
+
+
+def test_what_is_read_does_not_wait_for_a_slow_one_behind_it(store: Store, loop: Loop) -> None:
+    go_on = threading.Event()
+    first = kept(store.read(lambda _db: threading.Event().wait(3 * PATIENCE)))
+    slow = kept(store.read(lambda _db: go_on.wait(30)))
+    loop.run_until(lambda: bool(first), what="the one before the slow one")
+    assert not slow
+    go_on.set()
+    loop.run_until(lambda: bool(slow))
+
+
+def test_every_read_begun_after_a_write_was_answered_sees_it(store: Store, loop: Loop) -> None:
+    async def go() -> list[int]:
+        seen = []
+        for _ in range(100):
+            unawaited.extend(store.read(count) for _ in range(5))
+            await store.write(insert)
+            seen.append(await store.read(count))
+        return seen
+
+    unawaited: list[Deferred[int]] = []
+    assert loop.run(go()) == list(range(1, 101))
+
+
+def test_a_store_that_stops_answers_what_it_was_asked(store: Store, loop: Loop) -> None:
+    asked = [kept(store.read(lambda db: db.value("SELECT 7"))) for _ in range(3)]
+    store.stop()
+    loop.run_until(lambda: all(asked))
+    assert asked == [[7], [7], [7]]
+
+
+def kept(answer: Deferred[Any]) -> list[Any]:
+    """Where the answer, or the failure, will be."""
+    found: list[Any] = []
+
+    def keep(value: Any | Failure) -> None:
+        found.append(value)
+
+    answer.addBoth(keep)
+    return found
