@@ -13,7 +13,7 @@ from qrmd.testing.sites import password_of, populate
 from qrmd.testing.waiting import wait_until
 from qrmd.testing.web import WebClient, web_client
 
-PICKY = '''
+PICKY = """
 from dataclasses import dataclass
 
 from qrmd.api import Manifest, hookimpl
@@ -33,7 +33,7 @@ class Plugin:
     def on_event(self, event, db):
         if event.kind == "appliance.added":
             raise ValueError("I don't like it")
-'''
+"""
 
 
 @pytest.fixture
