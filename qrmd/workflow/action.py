@@ -21,7 +21,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Not yet; call ``do`` again after so many seconds. ``note`` is shown to people (``waiting for ssh``)."""
+    """Not yet; call ``do`` again after so many seconds, or at the step's deadline if that is earlier.
+
+    ``note`` is shown to people (``waiting for ssh``).
+    """
 
     after: float
     note: str = ""

@@ -39,10 +39,9 @@ async def act(parts: Parts, live: LiveWorkflow, step: LiveStep, action: Action, 
         NeverEnded: the deadline cut it off, and a call is still going on.
     """
     ctx = StepContext(parts, live, step)
-    left = max((step.deadline - now_us()) / SECOND, LEAST)
     try:
         work = action.undo(ctx, step.step.args) if undo else action.do(ctx, step.step.args)
-        return _checked(parts, live, await _within(parts, ctx, work, left, step))
+        return _checked(parts, live, step, await _within(parts, ctx, work, _left(step), step))
     except QrmdError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its fault, not the daemon's
@@ -54,8 +53,16 @@ async def act(parts: Parts, live: LiveWorkflow, step: LiveStep, action: Action, 
         ) from None
 
 
-def _checked(parts: Parts, live: LiveWorkflow, outcome: Any) -> Outcome:
-    """An outcome that can be kept: JSON, as it is read again after a restart, and no value of a secret in it."""
+def _left(step: LiveStep) -> float:
+    """Seconds until its deadline."""
+    return max((step.deadline - now_us()) / SECOND, LEAST)
+
+
+def _checked(parts: Parts, live: LiveWorkflow, step: LiveStep, outcome: Any) -> Outcome:
+    """An outcome that can be kept: JSON, as it is read again after a restart, and no value of a secret in it.
+
+    A wish to wait beyond the deadline is one to wait until then.
+    """
     match outcome:
         case Done(result=result):
             if not result:
@@ -63,7 +70,7 @@ def _checked(parts: Parts, live: LiveWorkflow, outcome: Any) -> Outcome:
             kept = json.loads(dump(result))
             return Done(redact(live, parts, kept, limit=None) if live.sealed else kept)
         case Again(after=after, note=note):
-            return Again(float(after), redact(live, parts, note))
+            return Again(min(float(after), _left(step)), redact(live, parts, note))
         case _:
             raise TypeError(f"it returned {type(outcome).__name__}, neither Done nor Again")
 

@@ -8,20 +8,26 @@ from typing import Any
 
 from qrmd.clock import now_us
 from qrmd.testing.loop import Loop
-from qrmd.testing.works import Works
+from qrmd.testing.works import Deed, Works
 from qrmd.workflow.action import Again, Context, Done, Outcome
 from tests.component.engine_turns import close, ended, run
 
 
+def patient(works: Works) -> Works:
+    """With an action that may wait for two hours."""
+    works.actions["test.patient"] = Deed(works.world, "test.patient", timeout=7200.0)
+    return works
+
+
 def test_again_is_a_row_with_note_and_wake_up_time(open_works: Callable[[], Works], loop: Loop) -> None:
-    works = open_works()
-    workflow = run(works, loop, "thing.on", {"name": "a", "do": ["later"]}, {"name": "b"})
+    works = patient(open_works())
+    workflow = run(works, loop, "thing.on", {"name": "a", "action": "test.patient", "do": ["later"]}, {"name": "b"})
     loop.run_until(lambda: works.steps(workflow)[0] == "waiting")
     row = works.rows("SELECT note, wake_at, attempts FROM steps WHERE position = 0")[0]
     assert (row["note"], row["attempts"]) == ("much later", 1)
     assert 3_000_000_000 < row["wake_at"] - now_us() < 3_600_000_000
     close(works)
-    again = open_works()
+    again = patient(open_works())
     loop.run(again.engine.recover())
     assert again.world.log() == ["do a"]
     again.engine.wake_subject("thing:1")
@@ -38,7 +44,7 @@ def test_what_a_step_publishes_is_the_same_before_and_after_a_restart(works: Wor
 
 
 def test_many_wake_ups_leave_one_timer(works: Works, loop: Loop) -> None:
-    workflow = run(works, loop, "thing.on", {"name": "a", "do": ["later"] * 60})
+    workflow = run(patient(works), loop, "thing.on", {"name": "a", "action": "test.patient", "do": ["later"] * 60})
     for _ in range(50):
         works.engine.wake(workflow)
         loop.turn()
