@@ -9,10 +9,11 @@ from qrmd.api import Again, Context, Done, Final, NoCapacity, Outcome, QrmdError
 from qrmd.api import Transaction as Tx
 from qrmd_cloud import children
 from qrmd_cloud.children import ADD, REMOVE, START, Core, Progress
+from qrmd_cloud.lease import need
 from qrmd_cloud.model import Request, Server
-from qrmd_cloud.rules import RuleBook
+from qrmd_cloud.rules import RuleBook, Rules
 from qrmd_cloud.states import ServerState
-from qrmd_cloud.store import requests, servers
+from qrmd_cloud.store import ledger, requests, servers
 
 Args = Mapping[str, Any]
 LOOK = 5.0
@@ -75,7 +76,7 @@ class MakeServers:
 
     async def _drop(self, ctx: Context, server: Server, appliance: int, fault: Mapping[str, Any]) -> None:
         await ctx.operation("appliance.remove", {"appliance": appliance}, number=children.place_of(server, REMOVE))
-        await ctx.write(note_dropped, server, fault)
+        await ctx.write(note_dropped, server, fault, self._rules.now)
 
     async def _look(self, ctx: Context, request: Request) -> Outcome:
         waiting = []
@@ -169,7 +170,10 @@ def note_access(db: Tx, server_id: int, facts: Mapping[str, str]) -> None:
     servers.put(db, server_id, address=facts["address"], login=facts["login"])
 
 
-def note_dropped(db: Tx, server: Server, fault: Mapping[str, Any]) -> None:
-    """A partial request goes on without this server."""
+def note_dropped(db: Tx, server: Server, fault: Mapping[str, Any], rules: Rules) -> None:
+    """A partial request goes on without this server, and holds no CCUs for it any more."""
     servers.put(db, server.id, appliance_id=None, workflow_id=0, note=str(fault["message"]))
     servers.move(db, servers.get(db, server.id), ServerState.REMOVED, "it did not fit; the request is partial")
+    request = requests.get(db, server.request_id)
+    needed = need(request, len(servers.of_request(db, request.id)), now_us(), rules)
+    ledger.set_hold(db, request, min(ledger.hold_of(db, request.id), needed))

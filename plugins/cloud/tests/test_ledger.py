@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from qrmd.api import SECOND, InvalidInput, NoCapacity, now_us
 from qrmd.testing.loop import Loop
 from qrmd_cloud import billing, decisions
+from qrmd_cloud.actions import note_dropped
 from qrmd_cloud.billing import Due
 from qrmd_cloud.limits import Amounts
 from qrmd_cloud.model import LineKind, MarkKind
@@ -102,6 +103,34 @@ def test_holds_cover_a_day_and_shrink_by_what_is_billed_out_of_them(town: Town) 
     assert town.do(ledger.balance, user) == 96 * MICRO
     assert town.do(ledger.hold_of, ident) == 96 * MICRO  # renewed
     assert town.do(ledger.available, user) == 0
+
+
+@pytest.mark.parametrize("hours", [0, 10], ids=["open end", "a lease"])
+def test_what_a_partial_request_goes_without_is_free_at_that_instant(town: Town, hours: int) -> None:
+    price = 4 * (hours or 24)
+    user, stop = town.user(ccus=3 * price), now_us() + hours * HOUR if hours else 0
+    ident = town.order(user, quantity=3, partial=True, stop_at=stop)
+    town.approve(ident)
+    town.do(requests.move, ident, RequestState.PROVISIONING)
+    assert town.do(ledger.available, user) < 1 * MICRO
+    for left in (2, 1):
+        server = town.do(servers.of_request, ident)[left]
+        town.do(note_dropped, server, {"message": "512 memory_mb are missing"}, town.rules)
+        assert town.do(ledger.hold_of, ident) <= left * price * MICRO
+        assert town.do(ledger.available, user) >= (3 - left) * price * MICRO
+        town.do(note_dropped, server, {"message": "seen again after a crash"}, town.rules)
+        assert len(town.do(servers.of_request, ident)) == left
+    town.order(user, stop_at=stop)
+
+
+def test_a_hold_that_was_less_already_does_not_grow_with_a_drop(town: Town) -> None:
+    user = town.user(ccus=1000)
+    ident = town.order(user, quantity=2, partial=True)
+    town.approve(ident)
+    town.do(requests.move, ident, RequestState.PROVISIONING)
+    town.do(ledger.set_hold, town.do(requests.get, ident), 5 * MICRO)
+    town.do(note_dropped, town.do(servers.of_request, ident)[1], {"message": "no room"}, town.rules)
+    assert town.do(ledger.hold_of, ident) == 5 * MICRO
 
 
 def test_approval_without_ccus_names_what_is_missing_and_changes_nothing(town: Town) -> None:

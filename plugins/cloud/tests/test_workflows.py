@@ -72,6 +72,8 @@ def test_all_or_nothing_unless_partial(house: Any) -> None:
     house.call("cloud.request.approve", part)
     found = house.until(part, "active")
     assert [server["state"] for server in found["servers"]] == ["active", "active", "removed"]
+    price = float(found["price_per_server_hour"])
+    assert 0 < float(found["held"]) <= 2 * 24 * price, "nothing is held for what is missing"
     house.call("cloud.request.deprovision", part)
     house.until(part, "done")
     assert house.call("appliance.list") == []
