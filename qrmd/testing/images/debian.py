@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import qrmd
@@ -13,16 +11,13 @@ from qrmd.process import run
 from qrmd.testing.images import cache
 
 TOOL = Path(qrmd.__file__).parents[1] / "tools" / "debian-image"
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 SECONDS = 1800.0
 """In which a slow mirror and a slow machine are done; it takes one to three minutes."""
 
 
-def build(packages: Sequence[str] = (), size: str = "2G") -> Path:
+def build() -> Path:
     """The image as qcow2, from the cache or built now.
-
-    Args:
-        packages: Debian packages beside the usual ones.
-        size: virtual, as ``truncate`` writes it.
 
     Raises:
         PreconditionFailed: this is no source tree, which is where the tool is.
@@ -30,15 +25,10 @@ def build(packages: Sequence[str] = (), size: str = "2G") -> Path:
     """
     if not TOOL.exists():
         raise PreconditionFailed(f"{TOOL} is missing", hint="run it in a source tree")
-    inputs = json.dumps([TOOL.read_text(encoding="utf-8"), sorted(packages), size])
-    key = hashlib.sha256(inputs.encode()).hexdigest()[:20]
+    key = hashlib.sha256(TOOL.read_bytes()).hexdigest()[:20]
 
     def make(target: Path) -> None:
-        run([str(TOOL), str(target / "debian.qcow2"), *packages], timeout=SECONDS, env=_environment(size))
+        run([str(TOOL), str(target / "debian.qcow2")], timeout=SECONDS, env=ENVIRONMENT)
 
-    # a directory of its own: whoever wants a small image does not wait for this one
+    # a directory of its own: whoever wants another image does not wait for this one
     return cache.fetch(cache.cache_root() / "debian", key, make) / "debian.qcow2"
-
-
-def _environment(size: str) -> dict[str, str]:
-    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "SIZE": size}
