@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from qrmd.deployment.adoption import AdoptionView, lacking, view
@@ -12,9 +14,14 @@ from qrmd.store import adoption
 from qrmd.store.connection import Db
 from qrmd.workflow.plan import Step
 
+Lacking = tuple[int, list[Step]]
+"""Id of an appliance, and what it lacks."""
 PAGE = 100
 LOOKED_AT = 500
 """Appliances that are looked at where it is only offered."""
+GLANCE = 20
+SURVEY_SECONDS = 0.25
+"""For a survey, which is taken a glance at a time: who asks for a plugin does not wait for slow planners."""
 SHOWN = 20
 WAIT = 60.0
 """Seconds that each withdrawal gets at least, before the stop is refused."""
@@ -23,37 +30,50 @@ WAIT = 60.0
 async def survey(call: Call, name: str) -> dict[str, Any]:
     """What appliances that run lack of a started plugin; empty when it is nothing.
 
-    ``number`` of them, among the first ``looked_at``; ``appliances`` with the titles of ``steps``.
+    ``number`` of them, among the first ``looked_at``, which depends on how much time planners take; ``appliances``
+    with the titles of ``steps``.
     """
-    found, looked_at = await _find_lacking(call, name, LOOKED_AT)
+    deadline = time.monotonic() + SURVEY_SECONDS
+    found: list[Lacking] = []
+    looked_at = 0
+    async for views, lack in _look_through(call, name, GLANCE):
+        found, looked_at = found + lack, looked_at + views
+        if looked_at >= LOOKED_AT or time.monotonic() > deadline:
+            break
     if not found:
         return {}
     shown = [{"appliance": ident, "steps": [step.title for step in steps]} for ident, steps in found[:SHOWN]]
     return {"number": len(found), "looked_at": looked_at, "appliances": shown}
 
 
-async def _find_lacking(call: Call, name: str, limit: int) -> tuple[list[tuple[int, list[Step]]], int]:
-    """A page at a time: planners run on the reactor thread, and others have their turn in between."""
-    found: list[tuple[int, list[Step]]] = []
-    looked_at = after = 0
-    while call.core.hooks.implements(name, "appliance_start") and looked_at < limit:
-        views = await call.read(_views, call, name, after)
+async def _look_through(call: Call, name: str, page: int) -> AsyncIterator[tuple[int, list[Lacking]]]:
+    """Pages of appliances: how many each, and which lack something.
+
+    Planners run on the reactor thread, and others have their turn between two pages.
+    """
+    after = 0
+    while call.core.hooks.implements(name, "appliance_start"):
+        views = await call.read(_views, call, name, after, page)
         if not views:
-            break
+            return
         planned = [(each.appliance.appliance.id, lacking(call.core.hooks, each)) for each in views]
-        found += [(ident, steps) for ident, steps in planned if steps]
-        looked_at, after = looked_at + len(views), planned[-1][0]
-    return found, looked_at
+        yield len(views), [(ident, steps) for ident, steps in planned if steps]
+        after = planned[-1][0]
 
 
-def _views(db: Db, call: Call, name: str, after: int) -> list[AdoptionView]:
+def _views(db: Db, call: Call, name: str, after: int, page: int) -> list[AdoptionView]:
     arguments = {"plugin": name}
-    return [view(call.core.installation, db, ident, arguments, 0) for ident in adoption.running(db, after, PAGE)]
+    return [view(call.core.installation, db, ident, arguments, 0) for ident in adoption.running(db, after, page)]
 
 
 async def plans(call: Call, name: str) -> list[dict[str, Any]]:
     """What ``reconcile`` would do, of the first appliances."""
-    found, _ = await _find_lacking(call, name, LOOKED_AT)
+    found: list[Lacking] = []
+    looked_at = 0
+    async for views, lack in _look_through(call, name, PAGE):
+        found, looked_at = found + lack, looked_at + views
+        if looked_at >= LOOKED_AT or len(found) >= PAGE:
+            break
     return [await _plan(call, "plugin.reconcile", ident, name) for ident, _ in found[:PAGE]]
 
 
@@ -74,7 +94,7 @@ async def _plan(call: Call, operation: str, ident: int, name: str) -> dict[str, 
 
 async def reconcile(call: Call, name: str, options: Options) -> dict[str, Any]:
     """Begin a workflow for each appliance that lacks something: ``{"workflows", "refused"}``."""
-    found, _ = await _find_lacking(call, name, 2**62)
+    found = [each async for _, lack in _look_through(call, name, PAGE) for each in lack]
     begun: list[int] = []
     refused: list[dict[str, Any]] = []
     for ident, _ in found:

@@ -22,6 +22,7 @@ from qrmd.store import outbox, releases, settings
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.rows import dump, load
 from qrmd.store.transitions import transition
+from qrmd.store.workflows import LIVE
 
 OUR_OWN = ("_sqlite_migrations", "sqlite_master", "sqlite_sequence", "sqlite_stat1", "sqlite_schema")
 _COMMIT_OR_ATTACH = (sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
@@ -237,18 +238,28 @@ class _Guard:
 # ---------------------------------------------------------------- what depends on a plugin
 
 
+_OF_PLUGIN = (
+    "SELECT w.id, w.operation, w.subject, s.title FROM steps s JOIN workflows w ON w.id = s.workflow_id"
+    " WHERE s.plugin = ? AND"
+)
+_LIVE_STEPS = (  # in parts, each of which has an index: what has ended is not looked at
+    f"{_OF_PLUGIN} w.state IN {LIVE} AND w.state <> 'planning' AND s.state <> 'skipped'"
+    f" UNION ALL {_OF_PLUGIN} s.state = 'debt' UNION ALL {_OF_PLUGIN} s.state = 'owed'"
+)
+
+
 def live_steps(db: Db, name: str) -> list[str]:
     """Workflows that still need the plugin's actions, and debts it has to pay, one sentence each."""
     rows = db.rows(
-        "SELECT w.id, w.operation, w.subject, s.title, s.state FROM steps s JOIN workflows w ON w.id = s.workflow_id"
-        " WHERE s.plugin = ? AND ((w.state IN ('running', 'undoing', 'stuck') AND s.state <> 'skipped')"
-        " OR s.state IN ('debt', 'owed')) GROUP BY w.id ORDER BY w.id LIMIT 20",
-        (name,),
+        f"SELECT id, operation, subject, title FROM ({_LIVE_STEPS}) GROUP BY id ORDER BY id LIMIT 20",  # noqa: S608
+        (name, name, name),
     )
     found = [
         f"workflow {row['id']} ({row['operation']} of {row['subject']}) has its step: {row['title']}" for row in rows
     ]
-    planning = db.rows("SELECT id, operation FROM workflows WHERE state = 'planning' ORDER BY id LIMIT 5")
+    planning = db.rows(
+        f"SELECT id, operation FROM workflows WHERE state IN {LIVE} AND state = 'planning' ORDER BY id LIMIT 5"  # noqa: S608
+    )
     return found + [f"workflow {row['id']} ({row['operation']}) is being planned" for row in planning]
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from qrmd.store import claims, migrations
+from qrmd.store import adoption, claims, migrations, plugins
 from qrmd.store.connection import Db, open_writer
 from qrmd.store.counts import count_rows
 from qrmd.store.progress import list_debts, owed_at
 
-SCANS = {"SCAN s", "SCAN steps", "SCAN a", "SCAN i"}
-"""Of all steps, appliances or images there ever were."""
+SCANS = {"SCAN s", "SCAN steps", "SCAN a", "SCAN i", "SCAN w", "SCAN workflows", "SCAN events"}
+"""Of all steps, appliances, images, workflows or events there ever were."""
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,20 @@ SCANS = {"SCAN s", "SCAN steps", "SCAN a", "SCAN i"}
         (lambda db: owed_at(db, "host:1"), "FROM steps"),
         (lambda db: claims.of_workflow(db, 1), "JOIN appliances"),
         (lambda db: claims.on(db, "host:1"), "JOIN appliances"),
+        (lambda db: plugins.live_steps(db, "kvm"), "FROM steps"),
+        (lambda db: plugins.live_steps(db, "kvm"), "FROM workflows"),
+        (lambda db: adoption.slots(db, 1), "FROM steps"),
     ],
-    ids=["number of debts", "debts", "what is owed at a host", "what a workflow holds", "who holds a host"],
+    ids=[
+        "number of debts",
+        "debts",
+        "what is owed at a host",
+        "what a workflow holds",
+        "who holds a host",
+        "what needs a plugin",
+        "what is being planned",
+        "what the last start published",
+    ],
 )
 def test_it_is_found_by_index(look: Callable[[Db], Any], table: str, tmp_path: Path) -> None:
     connection = open_writer(tmp_path / "db")
