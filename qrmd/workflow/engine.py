@@ -227,7 +227,7 @@ class Engine:
         unknown = sorted({step.action for step in steps if step.action not in self._parts.actions})
         if unknown:
             raise PreconditionFailed(f"no plugin offers the action {', '.join(unknown)}", subject=subject)
-        return Plan(kind.operation, subject, steps, kind.facts(view))
+        return Plan(kind.operation, subject, steps, kind.facts(view), kind.compensates)
 
     # ------------------------------------------------------------ running
 

@@ -87,15 +87,17 @@ class Plan:
         subject: ``appliance:12``.
         steps: in order.
         facts: what the reservations chose (host, addresses, price, …), for people and programs.
+        compensates: a failure undoes all; otherwise what takes away is tried again, and in the end a human is asked.
     """
 
     operation: str
     subject: str
     steps: tuple[Step, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    compensates: bool = True
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON shape of a dry run."""
+        """JSON shape of a dry run. ``on_failure`` of a step is ``undo``, ``retry`` or ``later``."""
         return {
             "operation": self.operation,
             "subject": self.subject,
@@ -106,7 +108,9 @@ class Plan:
                     "plugin": step.plugin,
                     "phase": step.phase.name.lower(),
                     "title": step.title,
-                    "on_failure": step.on_failure.value,
+                    "on_failure": "retry"
+                    if step.on_failure is OnFailure.UNDO and not self.compensates
+                    else step.on_failure.value,
                 }
                 for step in self.steps
             ],

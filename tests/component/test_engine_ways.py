@@ -38,6 +38,18 @@ def test_a_dry_run_leaves_no_trace_in_any_table(works: Works, loop: Loop) -> Non
     assert works.world.log() == []
 
 
+def test_a_plan_says_what_becomes_of_it_when_a_step_fails(works: Works, loop: Loop) -> None:
+    steps = {"steps": [{"name": "a"}, {"name": "b", "on_failure": "later"}]}
+
+    def told(operation: str) -> list[str]:
+        plan = loop.run(works.engine.rehearse(operation, 1, steps, ANNA))
+        return [each["on_failure"] for each in plan.as_dict()["steps"]]
+
+    assert told("thing.on") == ["undo", "later"]
+    assert ended(works, loop, run(works, loop, "thing.on")) == "done"
+    assert told("thing.off") == ["retry", "later"]
+
+
 def test_a_subject_made_with_its_workflow_is_never_alone(works: Works, loop: Loop) -> None:
     def create(db: Any) -> int:
         return int(db.insert("INSERT INTO things (state) VALUES ('off')"))
