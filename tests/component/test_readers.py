@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3  # noqa: TID251 - its errors are provoked here
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from qrmd.store import migrations
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.database import Store
-from qrmd.store.readers import PATIENCE
+from qrmd.store.readers import PATIENCE, Readers
 from qrmd.testing.loop import Loop
 from qrmd.vault import Vault
 
@@ -62,8 +63,8 @@ def test_reads_of_one_turn_are_one_group_on_one_snapshot(store: Store, loop: Loo
 
     answers = [kept(store.read(linger)), kept(store.read(where)), kept(store.read(where))]
     loop.run_until(begun.is_set)
-    done = kept(store.write(insert))
-    loop.run_until(lambda: bool(done))
+    done, patient_until = kept(store.write(insert)), time.monotonic() + PATIENCE
+    loop.run_until(lambda: done and time.monotonic() > patient_until)
     later = kept(store.read(where))
     loop.run_until(lambda: bool(later), what="a read that came after the group")
     assert later[0][1] == 1
@@ -73,6 +74,37 @@ def test_reads_of_one_turn_are_one_group_on_one_snapshot(store: Store, loop: Loo
     assert len({each[0] for each in answers}) == 1
     assert answers[0][0][1] == 0
     assert later[0][0] != answers[0][0][0]
+
+
+def test_what_is_asked_for_while_a_group_is_under_way_goes_together(store: Store, loop: Loop) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def look(db: Db) -> int:
+        seen.append(f"{threading.current_thread().name} {id(db)}")
+        return count(db)
+
+    def linger(db: Db) -> int:
+        begun.set()
+        assert go_on.wait(30)
+        return count(db)
+
+    readers = Readers(store.path, loop.deliver, patience=60.0)
+    readers.start()
+    first = kept(readers.read(linger, ()))
+    loop.run_until(begun.is_set)
+    later = []
+    for _ in range(5):
+        later.append(kept(readers.read(look, ())))
+        loop.turn()
+    written = kept(store.write(insert))
+    loop.run_until(lambda: bool(written))
+    assert not seen
+    go_on.set()
+    loop.run_until(lambda: bool(first) and all(later))
+    readers.stop()
+    assert later == [[1]] * 5
+    assert len(set(seen)) == 1
 
 
 def test_a_read_that_fails_or_ends_the_snapshot_hurts_no_other(store: Store, loop: Loop) -> None:
