@@ -87,6 +87,7 @@ mount -t cgroup2 cgroup2 "$2"
 class Machine:
     """A Debian machine with a network of its own, which reaches nothing. Its kernel is the test machine's.
 
+    From a chroot its servers don't start: libvirt would look for their devices in the root around it.
     ``root`` is its root directory, as this machine sees it; ``group`` names its control group.
 
     Args:
