@@ -21,8 +21,8 @@ require("strace")
 HOLD = 0.4
 """Seconds for which a call must be held before we believe that it is."""
 
-SYNCS = range(1, 7)
-"""Reserve, freeze with the first intent, one per further step, the end: what follows may be one sync or more."""
+SYNCS = range(1, 6)
+"""Reserve, freeze with the first intent, one per further step that acts, the end: what follows may be one or more."""
 LINKS = range(1, 3)
 RENAMES = range(1, 3)
 
