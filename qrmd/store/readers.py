@@ -2,8 +2,8 @@
 
 A hop between threads costs several times what a small read does. So what is asked for in one turn of the reactor
 goes to a thread together when the turn ends, is read on one snapshot, and is answered together. What is asked for
-while a group is under way goes with the next one; when that takes long, whoever asks next has another thread serve
-all that wait.
+while a group is under way goes with the next one. When a group takes long, those of it that are done are answered,
+and what would wait for a slow read goes to another thread.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,27 @@ from qrmd.store.member import Member, answer
 READERS = 3
 PATIENCE = 0.005
 """Seconds after which those of a group that are done need not wait for its others, nor others for the group."""
+
+
+class _Group:
+    """Its thread takes from the front of ``left``; the reactor thread may take away what is there still.
+
+    ``seen``: how many were left when it was looked at last, -1 before its thread has begun.
+    """
+
+    __slots__ = ("begun", "done", "left", "seen")
+
+    def __init__(self, members: list[Member]) -> None:
+        self.left = deque(members)
+        self.done: deque[Member] = deque()
+        self.begun = False
+        self.seen = -1
+
+    def take_stuck(self) -> Iterator[Member]:
+        """Those behind one that was under way at the last look already."""
+        stuck = self.seen == len(self.left)
+        self.seen = len(self.left) if self.begun else -1
+        return _drain(self.left if stuck else deque())
 
 
 class Readers:
@@ -40,24 +62,30 @@ class Readers:
         self._deliver = deliver
         self._patience = patience
         self._ordered = False
-        self._under_way = 0
+        self._under_way: list[_Group] = []
         self._patient_until = 0.0
+        self._watching = False
         self._waiting: list[Member] = []
-        self._groups: queue.SimpleQueue[list[Member] | None] = queue.SimpleQueue()
+        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
+        self._looks: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start the threads; what is asked for before waits."""
-        for number in range(READERS):
-            thread = threading.Thread(target=self._loop, name=f"store-reader-{number}", daemon=True)
+        named = {f"store-reader-{number}": self._loop for number in range(READERS)} | {"store-watch": self._watch}
+        for name, target in named.items():
+            thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
         """Read what was asked for, then end the threads. Blocks."""
         self._send()
-        for _ in self._threads:
+        for _ in range(READERS):
             self._groups.put(None)
+        self._stopped.set()
+        self._looks.put(False)
         for thread in self._threads:
             thread.join()
 
@@ -65,7 +93,11 @@ class Readers:
         """``function(db, *args)``, as of the end of this turn or later. Only in the reactor thread."""
         finished: Deferred[Any] = Deferred()
         self._waiting.append(Member(function, args, False, finished))
-        if not self._ordered and not (self._under_way and time.monotonic() < self._patient_until):
+        if self._ordered:
+            return finished
+        if self._under_way and time.monotonic() < self._patient_until:
+            self._look_later()
+        else:
             self._ordered = True
             self._deliver(self._send)
         return finished
@@ -73,33 +105,61 @@ class Readers:
     def _send(self) -> None:
         self._ordered = False
         if self._waiting:
-            group, self._waiting = self._waiting, []
-            self._under_way += 1
+            group, self._waiting = _Group(self._waiting), []
+            self._under_way.append(group)
             self._patient_until = time.monotonic() + self._patience
+            if len(group.left) > 1:
+                self._look_later()
             self._groups.put(group)
 
-    def _answer_last(self, group: list[Member]) -> None:
-        self._under_way -= 1
-        answer(group)
+    def _finish(self, group: _Group) -> None:
+        self._under_way.remove(group)
+        answer(_drain(group.done))
         self._send()
+
+    # ------------------------------------------------------------ patience
+
+    def _look_later(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._looks.put(True)
+
+    def _watch(self) -> None:
+        while self._looks.get() and not self._stopped.wait(self._patience):
+            self._deliver(self._look)
+
+    def _look(self) -> None:
+        """Patience is over."""
+        self._watching = False
+        for group in tuple(self._under_way):
+            answer(_drain(group.done))
+            self._waiting.extend(group.take_stuck())
+        self._send()
+        if any(group.left for group in self._under_way):
+            self._look_later()
+
+    # ------------------------------------------------------------ in a reader thread
 
     def _loop(self) -> None:
         db = Db(open_reader(self._path))
         while (group := self._groups.get()) is not None:
-            self._serve(db, group)
+            group.begun = True
+            for member in _drain(group.left):
+                _run(db, member)
+                group.done.append(member)
+            _end(db)
+            self._deliver(partial(self._finish, group))
         db.connection.close()
 
-    def _serve(self, db: Db, group: list[Member]) -> None:
-        done: list[Member] = []
-        patient_until = time.monotonic() + self._patience
-        for member in group:
-            if time.monotonic() > patient_until:
-                self._deliver(partial(answer, done))
-                done, patient_until = [], time.monotonic() + self._patience
-            _run(db, member)
-            done.append(member)
-        _end(db)
-        self._deliver(partial(self._answer_last, done))
+
+def _drain(members: deque[Member]) -> Iterator[Member]:
+    """Take from the front while there is one; another thread may take too."""
+    while True:
+        try:
+            member = members.popleft()
+        except IndexError:
+            return
+        yield member
 
 
 def _run(db: Db, member: Member) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlite3  # noqa: TID251 - its errors are provoked here
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from twisted.python.failure import Failure
 from qrmd.store import migrations
 from qrmd.store.connection import Db, Transaction
 from qrmd.store.database import Store
-from qrmd.store.readers import PATIENCE, Readers
+from qrmd.store.readers import Readers
 from qrmd.testing.loop import Loop
 from qrmd.vault import Vault
 
@@ -61,19 +60,21 @@ def test_reads_of_one_turn_are_one_group_on_one_snapshot(store: Store, loop: Loo
     def where(db: Db) -> tuple[str, int]:
         return threading.current_thread().name, count(db)
 
-    answers = [kept(store.read(linger)), kept(store.read(where)), kept(store.read(where))]
+    readers = Readers(store.path, loop.deliver, patience=60.0)
+    readers.start()
+    answers = [kept(readers.read(each, ())) for each in (linger, where, where)]
     loop.run_until(begun.is_set)
-    done, patient_until = kept(store.write(insert)), time.monotonic() + PATIENCE
-    loop.run_until(lambda: done and time.monotonic() > patient_until)
-    later = kept(store.read(where))
-    loop.run_until(lambda: bool(later), what="a read that came after the group")
-    assert later[0][1] == 1
+    done = kept(store.write(insert))
+    loop.run_until(lambda: bool(done))
+    later = kept(store.read(count))
+    loop.run_until(lambda: bool(later), what="a read on a snapshot of its own")
+    assert later == [1]
     assert not any(answers)
     go_on.set()
     loop.run_until(lambda: all(answers))
+    readers.stop()
     assert len({each[0] for each in answers}) == 1
     assert answers[0][0][1] == 0
-    assert later[0][0] != answers[0][0][0]
 
 
 def test_what_is_asked_for_while_a_group_is_under_way_goes_together(store: Store, loop: Loop) -> None:
@@ -124,14 +125,53 @@ def test_a_read_that_fails_or_ends_the_snapshot_hurts_no_other(store: Store, loo
     assert isinstance(values[4].value, ZeroDivisionError)
 
 
-def test_what_is_read_does_not_wait_for_a_slow_one_behind_it(store: Store, loop: Loop) -> None:
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_no_read_waits_for_a_slow_one_of_its_turn(store: Store, loop: Loop, place: int) -> None:
+    """Whether it was asked for before or behind."""
     go_on = threading.Event()
-    first = kept(store.read(lambda _db: threading.Event().wait(3 * PATIENCE)))
-    slow = kept(store.read(lambda _db: go_on.wait(30)))
-    loop.run_until(lambda: bool(first), what="the one before the slow one")
-    assert not slow
-    go_on.set()
+    reads: list[Callable[[Db], Any]] = [lambda db: db.value("SELECT 7")] * 2
+    answers = [kept(store.read(each)) for each in (*reads[:place], lambda _db: go_on.wait(60), *reads[place:])]
+    slow = answers.pop(place)
+    try:
+        loop.run_until(lambda: all(answers), timeout=20, what="the quick ones")
+        assert not slow
+    finally:
+        go_on.set()
     loop.run_until(lambda: bool(slow))
+
+
+def test_a_read_that_comes_early_in_a_slow_one_does_not_wait_for_its_end(store: Store, loop: Loop) -> None:
+    """Also when nobody asks for anything afterwards."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def linger(_db: Db) -> bool:
+        begun.set()
+        return go_on.wait(60)
+
+    readers = Readers(store.path, loop.deliver, patience=0.5)
+    readers.start()
+    slow = kept(readers.read(linger, ()))
+    loop.run_until(begun.is_set)
+    quick = kept(readers.read(count, ()))
+    try:
+        loop.run_until(lambda: bool(quick), timeout=20, what="the quick one")
+        assert not slow
+    finally:
+        go_on.set()
+    loop.run_until(lambda: bool(slow))
+    readers.stop()
+
+
+def test_two_slow_reads_detain_none_behind_them(store: Store, loop: Loop) -> None:
+    go_on = threading.Event()
+    slow = [kept(store.read(lambda _db: go_on.wait(60))) for _ in range(2)]
+    quick = [kept(store.read(count)) for _ in range(5)]
+    try:
+        loop.run_until(lambda: all(quick), timeout=20, what="the quick ones")
+        assert not any(slow)
+    finally:
+        go_on.set()
+    loop.run_until(lambda: all(slow))
 
 
 def test_every_read_begun_after_a_write_was_answered_sees_it(store: Store, loop: Loop) -> None:
