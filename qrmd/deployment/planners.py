@@ -204,6 +204,7 @@ def restart(view: ApplianceView) -> list[Step]:
             Phase.WAIT,
             f"wait until {name} answers" + (f" at {address}" if address else ""),
             needs=("on",),
+            place=place,
         ),
     ]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from qrmd.cli.connection import CallFailed
-from qrmd.testing.daemon import Daemon
-from qrmd.testing.sites import password_of
+from qrmd.testing.daemon import Daemon, Setting
+from qrmd.testing.sites import password_of, populate
 from qrmd.testing.waiting import wait_until
 
 SURE = {"reason": "I have pulled its plug"}
@@ -147,6 +147,24 @@ def test_a_restart_under_way_when_its_host_is_declared_off_ends_and_the_server_r
     daemon.finish("appliance.stop", "web-1", {"grace_seconds": 0})
     daemon.finish("appliance.start", "web-1")
     assert daemon.call("appliance.get", "web-1")["host_id"] == 2
+
+
+def test_a_restart_that_waits_for_its_server_when_its_host_is_declared_off_ends(tmp_path: Path, faults: Path) -> None:
+    with Daemon(Setting(tmp_path, plugins={"simulated": {"faults": str(faults), "blocking": True}})) as daemon:
+        populate(daemon, tmp_path)
+        faults.write_text(json.dumps([{"verb": "power_on", "effect": "hang"}]), encoding="utf-8")
+        workflow = daemon.call("appliance.restart", "web-1", {"grace_seconds": 0})
+        wait_until(lambda: states(daemon, workflow)["core.power_again"] == "running", timeout=60, what="the power")
+        break_verbs(faults, "check", "load", "find", "machines")
+        wait_until(lambda: failed_once(daemon, workflow), timeout=60, what="the first look")
+        assert states(daemon, workflow)["core.power_again"] == "done"
+        assert daemon.call("host.declare_fenced", "node-1", SURE)["workflows"] == [workflow]
+        found = daemon.wait(workflow, 120)
+        assert (found["state"], found["fault"].get("message")) == ("stuck", "its host is fenced")
+
+
+def states(daemon: Daemon, workflow: int) -> dict[str, str]:
+    return {each["action"]: each["state"] for each in daemon.call("workflow.get", workflow)["steps"]}
 
 
 def failed_once(daemon: Daemon, workflow: int) -> bool:
