@@ -121,6 +121,7 @@ class Debts:
     async def _try(self, live: LiveWorkflow, step: LiveStep) -> None:
         """One attempt; what it says about the step is only written while the step is still owed."""
         store = self._parts.store
+        step.wake_at = now_us() + int(self._parts.pacing.pause(step.attempts + 1) * SECOND)
         if not await store.read(rows.is_debt, step):
             self._end(live, step, StepState.SKIPPED)  # written off with its host
             return
@@ -128,7 +129,6 @@ class Debts:
             await self._rest(live, step)
             return
         step.attempts += 1
-        step.wake_at = now_us() + int(self._parts.pacing.pause(step.attempts) * SECOND)
         action = self._parts.actions.get(step.step.action)
         fault = {"message": f"plugin {step.step.plugin} is not started"}
         if action is not None:

@@ -118,7 +118,7 @@ class Plan:
 
 
 class PlanError(PreconditionFailed):
-    """A plan that can't be: a need nobody provides for certain, a cycle, two providers of one slot."""
+    """A plan that can't be: a need nobody provides for certain, a cycle, two providers of one slot, no host."""
 
 
 def arrange(steps: Iterable[Step], *, mirrored: bool = False) -> tuple[Step, ...]:
@@ -129,7 +129,7 @@ def arrange(steps: Iterable[Step], *, mirrored: bool = False) -> tuple[Step, ...
         mirrored: stop plans run the phases backwards.
 
     Raises:
-        PlanError: a missing or cyclic need, a slot provided twice or by a step that may come later.
+        PlanError: a missing or cyclic need, a slot provided twice or by a step that may come later, a host without id.
     """
     by_phase = sorted(map(_signed, steps), key=lambda step: (-step.phase if mirrored else step.phase, step.plugin))
     provider = _providers(by_phase)
@@ -163,6 +163,8 @@ def _signed(step: Step) -> Step:
 def _providers(steps: Sequence[Step]) -> dict[str, int]:
     provider: dict[str, int] = {}
     for index, step in enumerate(steps):
+        if step.place.startswith("host:") and not step.place.removeprefix("host:").isdecimal():
+            raise PlanError(f"step {step.action} is at {step.place!r}; a host is named by its id, as host:1")
         for slot in step.provides:
             if step.on_failure is OnFailure.LATER:
                 raise PlanError(f"step {step.action} may come later, so it can't provide {slot}")

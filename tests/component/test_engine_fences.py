@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -11,8 +13,8 @@ from qrmd.clock import now_us
 from qrmd.store import fences
 from qrmd.store.connection import Transaction
 from qrmd.testing.loop import Loop
-from qrmd.testing.works import Works
-from tests.component.engine_turns import PASSWORD, ended, run
+from qrmd.testing.works import QUICK, Works
+from tests.component.engine_turns import PASSWORD, close, ended, run
 
 T = TypeVar("T")
 OWED = {"name": "a", "place": "host:1", "phase": 2, "secret": True}
@@ -113,6 +115,25 @@ def test_a_debt_of_what_makes_waits_until_its_host_is_back(works: Works, loop: L
     works.engine.debts.pay_now("host:1")
     loop.run_until(lambda: works.steps(workflow) == ["done", "done"])
     assert tries(works) == 2
+
+
+def test_a_debt_whose_row_can_not_be_read_is_not_looked_at_again_and_again(
+    tmp_path: Path, loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = Works(tmp_path, loop, loop.deliver, pacing=replace(QUICK, first_pause=9.0, longest_pause=9.0))
+    works.store.start()
+    make_debt(works, loop, "thing.on")
+    loop.run(write(works, _hide_hosts))
+    works.engine.debts.pay_now()
+    loop.run_until(lambda: "no such table: hosts" in caplog.text)
+    let_pass(loop)
+    assert sum("no such table: hosts" in each.getMessage() for each in caplog.records) == 1
+    close(works)
+
+
+def _hide_hosts(db: Transaction) -> None:
+    db.execute("PRAGMA legacy_alter_table = ON")
+    db.execute("ALTER TABLE hosts RENAME TO away")
 
 
 @pytest.mark.parametrize("operation", ["thing.on", "thing.off"])

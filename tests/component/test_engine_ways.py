@@ -220,6 +220,11 @@ def test_a_step_that_may_come_later_provides_nothing() -> None:
         arrange([Step("a.b", {}, Phase.DNS, "a", provides=("x",), on_failure=OnFailure.LATER)])
 
 
+def test_a_step_names_a_host_by_its_id() -> None:
+    with pytest.raises(PlanError, match="host:node-1"):
+        arrange([Step("a.b", {}, Phase.DNS, "a", place="host:node-1")])
+
+
 def test_a_deadline_without_calls_is_an_unknown_outcome_and_undone(works: Works, loop: Loop) -> None:
     workflow = run(works, loop, "thing.on", {"name": "a", "action": "test.short", "do": ["hang"]})
     assert ended(works, loop, workflow) == "undone"
