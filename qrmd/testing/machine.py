@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,6 @@ OF_NETWORK = re.compile("PIP_.*|(https?|no)_proxy", re.IGNORECASE)
 """Settings of the test machine that say how packages are reached."""
 
 PREFIX = "qrmd-machine-"
-_numbers = itertools.count()
 
 SWITCH_ON = rf"""
 name=$1 root=$2 boot=$3
@@ -99,7 +98,8 @@ class Machine:
     def __init__(self, work: Path, image: Path, name: str) -> None:
         self.root = work / "root"
         self._work, self._image, self._name = work, image, name
-        self.group = f"{PREFIX}{os.getpid()}-{next(_numbers)}"
+        # a process id says who may still need it; in another namespace, or after a kill, another one has the same
+        self.group = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         self._processes: list[Process] = []
 
     def __enter__(self) -> Self:

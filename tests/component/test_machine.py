@@ -30,6 +30,13 @@ with Machine(Path(sys.argv[1]), fresh.build(), "held") as machine:
 """
 
 
+NAME = """
+from pathlib import Path
+from qrmd.testing.machine import Machine
+print(Machine(Path("work"), Path("image"), "any").group)
+"""
+
+
 class Fault(Exception):
     """What a test may raise."""
 
@@ -89,6 +96,14 @@ def test_it_cannot_change_the_kernel(machine: Machine) -> None:
         machine.run("echo 100 >/proc/sys/vm/swappiness")
     with pytest.raises(ProcessFailed, match="Read-only"):
         machine.run("touch /sys/kernel/here")
+
+
+def test_processes_of_the_same_number_make_machines_of_their_own() -> None:
+    """The first of each namespace; control groups are seen by all of them."""
+    alone = ["unshare", "--pid", "--fork", "--", sys.executable, "-c", NAME]
+    names = [run(alone, timeout=120).stdout.strip() for _ in range(2)]
+    assert all(each.startswith(f"{PREFIX}1-") for each in names)
+    assert names[0] != names[1]
 
 
 def test_nothing_stays_after_a_fault(tmp_path: Path) -> None:
