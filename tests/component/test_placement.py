@@ -55,17 +55,22 @@ def was_logged(caplog: pytest.LogCaptureFixture, words: str, times: int) -> bool
     return caplog.text.count(words) >= times
 
 
-def poll(daemon: Harness, loop: Loop, host: str) -> None:
-    """Turn time until all hosts were looked at; this one's load is known then."""
+def poll(daemon: Harness, loop: Loop, *hosts: str) -> None:
+    """Turn time until these hosts were looked at: their loads are known then."""
+
+    def known() -> bool:
+        told = reasons(daemon.call("appliance.explain", "web"))
+        return all("load counts" in told[each] for each in hosts)
+
     loop.advance(POLL_SECONDS)
-    loop.run_until(lambda: "load counts" in reasons(daemon.call("appliance.explain", "web"))[host], what="a poll")
+    loop.run_until(known, what="a poll")
 
 
 def test_the_idle_one_of_equal_hosts_is_chosen_and_the_plan_says_why(
     open_daemon: Callable[..., Harness], loop: Loop
 ) -> None:
     daemon = open_daemon(h1="&cpu_percent=80", h2="&cpu_percent=30", h3="&cpu_percent=30")
-    poll(daemon, loop, "h3")
+    poll(daemon, loop, "h1", "h2", "h3")
     explained = daemon.call("appliance.explain", "web")
     assert explained["hosts"] == ["h2"]
     assert list(reasons(explained).items()) == [
@@ -96,7 +101,7 @@ def test_a_host_that_does_not_tell_its_load_stays_up_and_counts_by_its_promises(
     faults.write_text(json.dumps([{"verb": "load", "effect": "fail", "host": "h1"}]), encoding="utf-8")
     daemon = open_daemon(f'faults = "{faults}"', h1="", h2="&cpu_percent=10", h3="")
     for times in range(1, MISSES + 2):
-        poll(daemon, loop, "h3")
+        poll(daemon, loop, "h2", "h3")
         loop.run_until(partial(was_logged, caplog, "h1: its load is not known", times), what="a refusal")
     assert list(reasons(daemon.call("appliance.explain", "web")).items()) == [
         ("h3", MEASURED.format(0, 0)),
