@@ -59,7 +59,7 @@ class Step:
         disowns: what of ours is gone outside once it is done.
         place: ``host:1`` when it works on that host only. While that host is fenced, undoing it, or doing it in a
             plan that takes away, counts as done; it is owed and really done before the host is admitted again.
-            What makes something there and fails is not tried again then.
+            What makes or awaits something there and fails is not tried again then.
         version: of the action's argument shape.
         plugin: filled in by the facade.
     """
