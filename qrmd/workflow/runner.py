@@ -119,7 +119,7 @@ class Runner:
             return None
         else:
             begin = _beginning(step, action)
-            if isinstance(action, Observation):
+            if isinstance(action, Observation) and not step.step.owns:
                 unwritten = begin
             else:
                 await self._intend(live, step, begin)

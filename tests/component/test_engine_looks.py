@@ -63,3 +63,11 @@ def test_one_that_fails_is_tried_again_and_then_all_is_undone(
     assert (row["state"], row["attempts"]) == (state, attempts)
     assert works.world.log().count("see look") == 2
     assert works.world.log().count("undo a") == (state == "undone")
+
+
+def test_one_that_owns_something_says_so_first(works: Works, loop: Loop) -> None:
+    workflow = run(works, loop, "thing.on", {**LOOK, "owns": ["x"], "see": ["block"], "phase": 2}, {"name": "a"})
+    loop.run_until(lambda: works.world.log() == ["do a", "see look"])
+    assert works.rows("SELECT external_id FROM owned") == [{"external_id": "1-x"}]
+    works.world.gate("look").set()
+    assert ended(works, loop, workflow) == "done"
