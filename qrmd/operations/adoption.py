@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any
 
 from qrmd.deployment.adoption import AdoptionView, lacking, view
@@ -34,31 +34,37 @@ async def survey(call: Call, name: str) -> dict[str, Any]:
     with the titles of ``steps``.
     """
     deadline = time.monotonic() + SURVEY_SECONDS
-    found: list[Lacking] = []
-    looked_at = 0
-    async for views, lack in _look_through(call, name, GLANCE):
-        found, looked_at = found + lack, looked_at + views
-        if looked_at >= LOOKED_AT or time.monotonic() > deadline:
-            break
+    found, looked_at = await _find_lacking(
+        call, name, GLANCE, lambda _found, looked_at: looked_at >= LOOKED_AT or time.monotonic() > deadline
+    )
     if not found:
         return {}
     shown = [{"appliance": ident, "steps": [step.title for step in steps]} for ident, steps in found[:SHOWN]]
     return {"number": len(found), "looked_at": looked_at, "appliances": shown}
 
 
-async def _look_through(call: Call, name: str, page: int) -> AsyncIterator[tuple[int, list[Lacking]]]:
-    """Pages of appliances: how many each, and which lack something.
+async def _find_lacking(
+    call: Call, name: str, page: int, is_enough: Callable[[int, int], bool]
+) -> tuple[list[Lacking], int]:
+    """Appliances that lack something, and how many were looked at.
 
-    Planners run on the reactor thread, and others have their turn between two pages.
+    A page at a time: planners run on the reactor thread, and others have their turn in between.
+
+    Args:
+        is_enough: asked after each page, with the number of those found and of those looked at.
     """
-    after = 0
+    found: list[Lacking] = []
+    looked_at = after = 0
     while call.core.hooks.implements(name, "appliance_start"):
         views = await call.read(_views, call, name, after, page)
         if not views:
-            return
+            break
         planned = [(each.appliance.appliance.id, lacking(call.core.hooks, each)) for each in views]
-        yield len(views), [(ident, steps) for ident, steps in planned if steps]
-        after = planned[-1][0]
+        found += [(ident, steps) for ident, steps in planned if steps]
+        looked_at, after = looked_at + len(views), planned[-1][0]
+        if is_enough(len(found), looked_at):
+            break
+    return found, looked_at
 
 
 def _views(db: Db, call: Call, name: str, after: int, page: int) -> list[AdoptionView]:
@@ -68,12 +74,7 @@ def _views(db: Db, call: Call, name: str, after: int, page: int) -> list[Adoptio
 
 async def plans(call: Call, name: str) -> list[dict[str, Any]]:
     """What ``reconcile`` would do, of the first appliances."""
-    found: list[Lacking] = []
-    looked_at = 0
-    async for views, lack in _look_through(call, name, PAGE):
-        found, looked_at = found + lack, looked_at + views
-        if looked_at >= LOOKED_AT or len(found) >= PAGE:
-            break
+    found, _ = await _find_lacking(call, name, PAGE, lambda found, looked_at: looked_at >= LOOKED_AT or found >= PAGE)
     return [await _plan(call, "plugin.reconcile", ident, name) for ident, _ in found[:PAGE]]
 
 
@@ -94,7 +95,7 @@ async def _plan(call: Call, operation: str, ident: int, name: str) -> dict[str, 
 
 async def reconcile(call: Call, name: str, options: Options) -> dict[str, Any]:
     """Begin a workflow for each appliance that lacks something: ``{"workflows", "refused"}``."""
-    found = [each async for _, lack in _look_through(call, name, PAGE) for each in lack]
+    found, _ = await _find_lacking(call, name, PAGE, lambda _found, _looked_at: False)
     begun: list[int] = []
     refused: list[dict[str, Any]] = []
     for ident, _ in found:

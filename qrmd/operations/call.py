@@ -59,8 +59,11 @@ class Call:
         )
 
     async def known(self, options: Options) -> Any:
-        """The answer that these options' key got before, None when there is none. Raises Conflict: of another verb."""
-        if not options.key:
+        """The answer that these options' key got before, None when there is none. Raises Conflict: of another verb.
+
+        A dry run has none: it shows what would be done now.
+        """
+        if not options.key or options.dry_run:
             return None
         return await self.core.store.read(keys.find, self.asker, self.verb, options.key)
 

@@ -103,7 +103,7 @@ async def host_admit(call: Call, host: Ref, options: Options = _OPTIONS) -> Any:
     """
     found = await call.read(hosts.find, host)
     place = f"host:{found.id}"
-    known = None if options.dry_run else await call.known(options)
+    known = await call.known(options)
     if known is not None:
         return known
     if found.state is not HostState.FENCED:

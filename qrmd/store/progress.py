@@ -23,12 +23,7 @@ STEP_FIELDS = (
 )  # fmt: skip
 _DEBTS = f"""
 SELECT s.id, s.workflow_id, w.operation, w.subject, s.title, s.state, s.place, s.attempts, s.fault, s.wake_at
-FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.id IN ({UNPAID_STEPS}) ORDER BY s.id LIMIT 1000
-"""  # noqa: S608 - our own text
-_OWED_AT = f"""
-SELECT s.workflow_id, w.operation, w.subject, s.title, s.state
-FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.id IN ({UNPAID_STEPS}) AND s.place = ?
-ORDER BY s.id LIMIT 1000
+FROM steps s JOIN workflows w ON w.id = s.workflow_id WHERE s.id IN ({UNPAID_STEPS})
 """  # noqa: S608 - our own text
 
 
@@ -57,9 +52,10 @@ def show_one(db: Db, ident: int) -> dict[str, Any]:
 
 def list_debts(db: Db) -> list[dict[str, Any]]:
     """Steps that are still owed, the oldest 1000."""
-    return shapes(db.rows(_DEBTS))
+    return shapes(db.rows(f"{_DEBTS} ORDER BY s.id LIMIT 1000"))
 
 
 def owed_at(db: Db, place: str) -> list[dict[str, Any]]:
     """Steps that are still owed at a place (``host:1``), the oldest 1000."""
-    return shapes(db.rows(_OWED_AT, (place,)))
+    told = "SELECT workflow_id, operation, subject, title, state FROM"
+    return shapes(db.rows(f"{told} ({_DEBTS} AND s.place = ?) ORDER BY id LIMIT 1000", (place,)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qrmd.testing.chromium import Tab
 from qrmd.testing.daemon import Daemon, Setting
 
 ROLES = ("administrator", "operator", "readonly")
@@ -43,3 +44,12 @@ def running_sites(directory: Path, *, cloud: bool = False) -> Iterator[Daemon]:
             daemon.run_plugins("cloud")
             daemon.call("cloud.user.add", {"name": "carla", "email": "carla@example.org", "password": CARLA})
         yield daemon
+
+
+def log_in(tab: Tab, url: str, name: str, password: str) -> Tab:
+    """Go to a page, and through the log-in that it asks for. Returns the tab."""
+    tab.go(url)
+    tab.fill("#name", name)
+    tab.fill("#password", password)
+    tab.press("main button.primary")
+    return tab

@@ -98,6 +98,7 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON shape of a dry run. ``on_failure`` of a step is ``undo``, ``retry`` or ``later``."""
+        becomes = {OnFailure.UNDO: "undo" if self.compensates else "retry", OnFailure.LATER: "later"}
         return {
             "operation": self.operation,
             "subject": self.subject,
@@ -108,9 +109,7 @@ class Plan:
                     "plugin": step.plugin,
                     "phase": step.phase.name.lower(),
                     "title": step.title,
-                    "on_failure": "retry"
-                    if step.on_failure is OnFailure.UNDO and not self.compensates
-                    else step.on_failure.value,
+                    "on_failure": becomes[step.on_failure],
                 }
                 for step in self.steps
             ],

@@ -10,7 +10,7 @@ import pytest
 from qrmd.testing.chromium import Chromium, Tab
 from qrmd.testing.daemon import Daemon
 from qrmd.testing.needs import require
-from qrmd.testing.sites import CARLA, password_of, running_sites
+from qrmd.testing.sites import CARLA, log_in, password_of, running_sites
 from qrmd.testing.waiting import wait_until
 from qrmd.web.assets import Assets
 from qrmd.web.pages import core_pages
@@ -42,17 +42,9 @@ def _url(daemon: Daemon, path: str) -> str:
     return f"https://127.0.0.1:{daemon.port}{path}"
 
 
-def _log_in(tab: Tab, url: str, name: str, password: str) -> Tab:
-    tab.go(url)
-    tab.fill("#name", name)
-    tab.fill("#password", password)
-    tab.press("main button.primary")
-    return tab
-
-
 @pytest.fixture(scope="module")
 def tab(daemon: Daemon, browser: Chromium) -> Tab:
-    return _log_in(browser.open(), _url(daemon, "/"), "operator", password_of("operator"))
+    return log_in(browser.open(), _url(daemon, "/"), "operator", password_of("operator"))
 
 
 def test_logging_in_leads_to_the_page_that_was_asked_for(daemon: Daemon, browser: Chromium) -> None:
@@ -86,7 +78,7 @@ def test_each_page_opens_without_a_complaint(daemon: Daemon, browser: Chromium, 
 
 
 def test_pages_fit_a_narrow_screen(daemon: Daemon, browser: Chromium) -> None:
-    narrow = _log_in(browser.open(width=400, height=800), _url(daemon, "/"), "readonly", password_of("readonly"))
+    narrow = log_in(browser.open(width=400, height=800), _url(daemon, "/"), "readonly", password_of("readonly"))
     for path in PATHS:
         narrow.go(_url(daemon, path))
         assert narrow.run(WIDER) == 0, path
@@ -151,7 +143,7 @@ def test_a_form_keeps_what_was_typed_when_it_is_refused(daemon: Daemon, tab: Tab
 
 
 def test_everything_can_be_read_and_done_without_scripts(daemon: Daemon, browser: Chromium) -> None:
-    tab = _log_in(browser.open(javascript=False), _url(daemon, "/"), "administrator", password_of("administrator"))
+    tab = log_in(browser.open(javascript=False), _url(daemon, "/"), "administrator", password_of("administrator"))
     for path in PATHS:
         tab.go(_url(daemon, path))
         assert tab.run("document.querySelectorAll('h1').length") == 1, path
@@ -186,7 +178,7 @@ def test_the_keyboard_is_enough(daemon: Daemon, tab: Tab) -> None:
 def test_dark_is_dark_and_light_is_light(daemon: Daemon, browser: Chromium, tab: Tab, tmp_path: Path) -> None:
     tab.go(_url(daemon, "/"))
     assert tab.run(BRIGHTNESS) > 200
-    dark = _log_in(browser.open(dark=True), _url(daemon, "/"), "readonly", password_of("readonly"))
+    dark = log_in(browser.open(dark=True), _url(daemon, "/"), "readonly", password_of("readonly"))
     assert dark.run(BRIGHTNESS) < 60
     dark.photograph(tmp_path / "dark.png")
     assert (tmp_path / "dark.png").read_bytes().startswith(b"\x89PNG")
@@ -195,7 +187,7 @@ def test_dark_is_dark_and_light_is_light(daemon: Daemon, browser: Chromium, tab:
 @pytest.mark.parametrize("path", ["/servers", "/order", "/requests", "/account", "/tokens"])
 def test_the_portal_opens_without_a_complaint(daemon: Daemon, browser: Chromium, path: str) -> None:
     tab = browser.open()
-    _log_in(tab, f"https://127.0.0.1:{daemon.portal_port}{path}", "carla", CARLA)
+    log_in(tab, f"https://127.0.0.1:{daemon.portal_port}{path}", "carla", CARLA)
     assert tab.path == path
     assert tab.run("document.querySelectorAll('h1').length") == 1
     assert tab.complaints == []

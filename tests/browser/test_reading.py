@@ -11,7 +11,7 @@ import pytest
 from qrmd.testing.chromium import Chromium, Tab
 from qrmd.testing.daemon import Daemon
 from qrmd.testing.needs import require
-from qrmd.testing.sites import CARLA, password_of, running_sites
+from qrmd.testing.sites import CARLA, log_in, password_of, running_sites
 from qrmd.testing.waiting import wait_until
 from qrmd.web.pages import core_pages
 
@@ -85,11 +85,8 @@ def _call(daemon: Daemon, verb: str, *arguments: Any) -> Any:
 
 def _log_in(tab: Tab, daemon: Daemon, name: str) -> Tab:
     portal = name == "carla"
-    tab.go(f"https://127.0.0.1:{daemon.portal_port if portal else daemon.port}/login")
-    tab.fill("#name", name)
-    tab.fill("#password", CARLA if portal else password_of(name))
-    tab.press("main button.primary")
-    return tab
+    url = f"https://127.0.0.1:{daemon.portal_port if portal else daemon.port}/login"
+    return log_in(tab, url, name, CARLA if portal else password_of(name))
 
 
 def _visit(tab: Tab, daemon: Daemon, paths: list[str]) -> Iterator[str]:

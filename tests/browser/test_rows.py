@@ -9,7 +9,7 @@ import pytest
 from qrmd.testing.chromium import Chromium, Tab
 from qrmd.testing.daemon import Daemon
 from qrmd.testing.needs import require
-from qrmd.testing.sites import CARLA, password_of, running_sites
+from qrmd.testing.sites import CARLA, log_in, password_of, running_sites
 from qrmd.testing.waiting import wait_until
 
 require("chromium")
@@ -39,14 +39,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def browser(daemon: Daemon) -> Iterator[Chromium]:
     with Chromium(daemon.ca_file) as running:
         yield running
-
-
-def log_in(tab: Tab, origin: str, name: str, password: str) -> Tab:
-    tab.go(origin)
-    tab.fill("#name", name)
-    tab.fill("#password", password)
-    tab.press("main button.primary")
-    return tab
 
 
 @pytest.fixture(scope="module")

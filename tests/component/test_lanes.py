@@ -15,11 +15,6 @@ from qrmd.threads import ABANDONED_LIMIT, Job, Lanes
 
 
 @pytest.fixture
-def loop() -> Loop:
-    return Loop()
-
-
-@pytest.fixture
 def lanes(loop: Loop) -> Iterator[Lanes]:
     made = Lanes(loop.deliver, idle=0.05)
     yield made

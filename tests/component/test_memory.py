@@ -19,11 +19,6 @@ LIMITS = {"cpu_overcommit": 4.0, "memory_overcommit": 1.0, "reserved_memory_mb":
 
 
 @pytest.fixture
-def loop() -> Loop:
-    return Loop()
-
-
-@pytest.fixture
 def store(tmp_path: Path, loop: Loop) -> Iterator[Store]:
     store = Store(tmp_path / "qrmd.sqlite", Vault(tmp_path / "vault.key"), loop.deliver)
     store.write_now(lambda db: migrations.core.apply(db.toolkit))

@@ -21,11 +21,6 @@ from qrmd.vault import Vault
 
 
 @pytest.fixture
-def loop() -> Loop:
-    return Loop()
-
-
-@pytest.fixture
 def store(loop: Loop, tmp_path: Path) -> Iterator[Store]:
     made = Store(tmp_path / "db", Vault(tmp_path / "key"), loop.deliver)
     made.write_now(_migrate)

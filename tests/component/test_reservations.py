@@ -162,11 +162,6 @@ def test_the_index_is_what_the_rows_say(tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def loop() -> Loop:
-    return Loop()
-
-
-@pytest.fixture
 def store(tmp_path: Path, loop: Loop) -> Iterator[Store]:
     made = Store(tmp_path / "db", Vault(tmp_path / "key"), loop.deliver)
     made.write_now(furnish, 200)

@@ -25,11 +25,6 @@ from qrmd.vault import Vault
 
 
 @pytest.fixture
-def loop() -> Loop:
-    return Loop()
-
-
-@pytest.fixture
 def open_store(loop: Loop) -> Iterator[Callable[[Path], Store]]:
     opened: list[Store] = []
 
